@@ -1,0 +1,163 @@
+"""Where protoc's Python output puts a file's module, and how other modules import from it."""
+
+import builtins
+import keyword
+from collections.abc import Iterable
+
+EXTERNAL = ("google", "eventwire.v1")
+"""Modules that stay where the installed distributions put them, also when the output goes into a package."""
+
+_IMPORTABLE_BUILTINS = frozenset(dir(builtins))
+
+
+def pb2_module(proto: str) -> str:
+    """Return the module of a ``.proto`` file: ``a/b-c.proto`` is ``a.b_c_pb2`` (protoc's ``ModuleName``)."""
+    stem = (
+        proto.removesuffix(".protodevel") if proto.endswith(".protodevel") else proto.removesuffix(".proto")
+    )
+    return stem.replace("-", "_").replace("/", ".") + "_pb2"
+
+
+def module_path(module: str, suffix: str = ".py") -> str:
+    """Return the path of a module below the output folder."""
+    return module.replace(".", "/") + suffix
+
+
+def is_name(text: str) -> bool:
+    """Tell whether ``text`` can be written as a name in Python source."""
+    return text.isidentifier() and not keyword.iskeyword(text)
+
+
+def has_keyword(module: str) -> bool:
+    """Tell whether no import statement can spell ``module``: a part is a keyword or no identifier."""
+    return not all(is_name(part) for part in module.split("."))
+
+
+def is_external(module: str) -> bool:
+    """Tell whether ``module`` is Google's or Eventwire's own and never moves into the user's package."""
+    return any(module == root or module.startswith(root + ".") for root in EXTERNAL)
+
+
+def checker_name(name: str) -> str:
+    """Return the name that stands for ``name`` in a ``.pyi``, where a keyword cannot name a class.
+
+    It exists for type checkers only: at run time ``getattr(module, "None")`` is the way to such a class.
+    """
+    return name if is_name(name) else name + "_"
+
+
+def import_source(module: str, current: str, package: str | None) -> str | None:
+    """Return what goes between ``from`` and ``import``, or None where no statement can name ``module``.
+
+    A sibling is relative, since that works in every layout; across folders the import is absolute with the package
+    prefix, because a relative import cannot climb past the top-level folder. A folder named by a keyword is reached
+    relatively where both modules have the top-level folder in common.
+    """
+    here, there = current.split(".")[:-1], module.split(".")
+    if here and here == there[:-1] and is_name(there[-1]):
+        return "." + there[-1]
+    absolute = module if package is None or is_external(module) else f"{package}.{module}"
+    if not has_keyword(absolute):
+        return absolute
+    return _relative(here, there)
+
+
+def _relative(here: list[str], there: list[str]) -> str | None:
+    shared = 0
+    while shared < min(len(here), len(there) - 1) and here[shared] == there[shared]:
+        shared += 1
+    rest = ".".join(there[shared:])
+    return None if shared == 0 or has_keyword(rest) else "." * (len(here) - shared + 1) + rest
+
+
+class Imports:
+    """Collects the message classes that one generated module uses, and writes their import statements.
+
+    ``current_module`` is the module being written, as a path below the output folder without ``package``;
+    ``package`` is the package that the output folder is, if any. Names already used by the module are told by
+    :meth:`reserve` before the first :meth:`message`, and builtins count as used: a class of such a name is
+    imported as ``<name>Message``.
+    """
+
+    def __init__(self, current_module: str, package: str | None) -> None:
+        self._current = current_module
+        self._package = package
+        self._taken = set(_IMPORTABLE_BUILTINS)
+        self._local: dict[tuple[str, str], str] = {}
+        self._plain: dict[str, list[str]] = {}
+        self._guarded: list[tuple[str, str]] = []
+        self._dynamic = False
+
+    def reserve(self, names: Iterable[str]) -> None:
+        """Keep ``names`` for the module's own definitions."""
+        self._taken.update(names)
+
+    def message(self, module: str, name: str) -> str:
+        """Return the expression for message ``name`` (``Outer.Inner``) of ``module``."""
+        first, *rest = name.split(".")
+        expression = self._top(module, first)
+        for part in rest:
+            expression = f"{expression}.{part}" if is_name(part) else self._nested(expression, part)
+        return expression
+
+    def statements(self) -> list[str]:
+        """Return the statements in the order to write them; some span several lines."""
+        plain = [
+            f"from {source} import {', '.join(sorted(names))}"
+            for source, names in sorted(self._plain.items())
+        ]
+        if not self._guarded:
+            return plain
+        head = ["from importlib import import_module"] if self._dynamic else []
+        head.append("from typing import TYPE_CHECKING")
+        checked = [line for line, _ in self._guarded]
+        actual = [line for _, line in self._guarded]
+        block = "\n    ".join(["if TYPE_CHECKING:", *checked]) + "\n" + "\n    ".join(["else:", *actual])
+        return [*head, *plain, block]
+
+    def _top(self, module: str, name: str) -> str:
+        if (module, name) not in self._local:
+            self._local[module, name] = self._import(module, name)
+        return self._local[module, name]
+
+    def _import(self, module: str, name: str) -> str:
+        source = import_source(module, self._current, self._package)
+        local = self._free(name)
+        if source is not None and is_name(name):
+            spelled = name if local == name else f"{name} as {local}"
+            self._plain.setdefault(source, []).append(spelled)
+        else:
+            self._guard(module, name, local, source)
+        return local
+
+    def _guard(self, module: str, name: str, local: str, source: str | None) -> None:
+        # A module that no statement can name is unknown to the checker: its messages are plain Messages there.
+        checked = f"from {source} import {checker_name(name)} as {local}"
+        if source is None:
+            checked = f"from google.protobuf.message import Message as {local}"
+        self._dynamic = True
+        self._guarded.append((checked, f'{local} = getattr({self._loaded(module, source)}, "{name}")'))
+
+    def _loaded(self, module: str, source: str | None) -> str:
+        if source is not None and source.startswith("."):
+            return f'import_module("{source}", __package__)'
+        absolute = module if self._package is None or is_external(module) else f"{self._package}.{module}"
+        return f'import_module("{absolute}")'
+
+    def _nested(self, outer: str, name: str) -> str:
+        if (outer, name) not in self._local:
+            local = self._free(f"{outer.replace('.', '_')}_{name}")
+            self._local[outer, name] = local
+            self._guarded.append(
+                (f"{local} = {outer}.{checker_name(name)}", f'{local} = getattr({outer}, "{name}")')
+            )
+        return self._local[outer, name]
+
+    def _free(self, name: str) -> str:
+        local = name
+        if not is_name(name) or name in self._taken:
+            local = name + "Message"
+        while local in self._taken:
+            local += "_"
+        self._taken.add(local)
+        return local

@@ -1,0 +1,1 @@
+"""Eventwire: events from .proto files, over the broker you have."""
