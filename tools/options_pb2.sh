@@ -8,3 +8,4 @@ compiler="$(mktemp -d)"
 trap 'rm -rf "$compiler"' EXIT
 "$python" -m pip install --quiet --no-deps --target "$compiler" grpcio-tools==1.81.1
 PYTHONPATH="$compiler" "$python" -W ignore -m grpc_tools.protoc -Iproto --python_out=runtime eventwire/v1/options.proto
+PATH="$(dirname "$python"):$PATH" "$python" -m grpc_tools.protoc -Iproto --eventwire_out=runtime eventwire/v1/options.proto

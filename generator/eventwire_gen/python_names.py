@@ -39,19 +39,19 @@ def is_external(module: str) -> bool:
 
 
 def checker_name(name: str) -> str:
-    """Return the name that stands for ``name`` in a ``.pyi``, where a keyword cannot name a class.
+    """Return the public name of class ``name`` in a ``.pyi``: a keyword is no name and ``_A`` is private.
 
     It exists for type checkers only: at run time ``getattr(module, "None")`` is the way to such a class.
     """
-    return name if is_name(name) else name + "_"
+    return name if is_name(name) and not name.startswith("_") else name.strip("_") + "_"
 
 
 def import_source(module: str, current: str, package: str | None) -> str | None:
     """Return what goes between ``from`` and ``import``, or None where no statement can name ``module``.
 
-    A sibling is relative, since that works in every layout; across folders the import is absolute with the package
-    prefix, because a relative import cannot climb past the top-level folder. A folder named by a keyword is reached
-    relatively where both modules have the top-level folder in common.
+    A sibling is relative, since that works in every layout; across folders the import is absolute with the
+    package prefix, because a relative import cannot climb past the top-level folder. A folder named by a
+    keyword is reached relatively where both modules have the top-level folder in common.
     """
     here, there = current.split(".")[:-1], module.split(".")
     if here and here == there[:-1] and is_name(there[-1]):
@@ -97,7 +97,9 @@ class Imports:
         first, *rest = name.split(".")
         expression = self._top(module, first)
         for part in rest:
-            expression = f"{expression}.{part}" if is_name(part) else self._nested(expression, part)
+            expression = (
+                f"{expression}.{part}" if checker_name(part) == part else self._nested(expression, part)
+            )
         return expression
 
     def statements(self) -> list[str]:
@@ -123,7 +125,7 @@ class Imports:
     def _import(self, module: str, name: str) -> str:
         source = import_source(module, self._current, self._package)
         local = self._free(name)
-        if source is not None and is_name(name):
+        if source is not None and checker_name(name) == name:
             spelled = name if local == name else f"{name} as {local}"
             self._plain.setdefault(source, []).append(spelled)
         else:
@@ -131,7 +133,7 @@ class Imports:
         return local
 
     def _guard(self, module: str, name: str, local: str, source: str | None) -> None:
-        # A module that no statement can name is unknown to the checker: its messages are plain Messages there.
+        # The checker knows no module that no statement can name: its messages are plain Messages there.
         checked = f"from {source} import {checker_name(name)} as {local}"
         if source is None:
             checked = f"from google.protobuf.message import Message as {local}"

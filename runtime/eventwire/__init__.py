@@ -1,1 +1,130 @@
-"""Eventwire: events from .proto files, over the broker you have."""
+"""Eventwire: events from .proto files, over the broker you have.
+
+Generated modules and applications import from here; drivers are imported when a URL asks for them.
+"""
+
+from __future__ import annotations
+
+from eventwire.blocking import BlockingBus, BlockingPublisher
+from eventwire.bus import Bus
+from eventwire.context import Context
+from eventwire.counts import Counts
+from eventwire.errors import (
+    BrokerError,
+    CapabilityError,
+    Closed,
+    ConfigurationError,
+    EventwireError,
+    HandlerError,
+    HandlerTimeout,
+    InvalidEvent,
+    MissingDriver,
+    OffsetOutOfRange,
+    PublishError,
+    PublishFailed,
+    PublishUnknown,
+    ReadError,
+    Reject,
+    Retry,
+    Signal,
+    TooLarge,
+    TopicMismatch,
+    TopicMissing,
+    Undecodable,
+    UnknownEvent,
+    Unreachable,
+    Unroutable,
+    UrlError,
+    ValidationFailed,
+    WorkerStopped,
+)
+from eventwire.handler import Handler, HandlerFactory, SyncHandler
+from eventwire.message import BatchReceipt, Headers, Message, Receipt
+from eventwire.middleware.base import HandleNext, Middleware, PublishNext
+from eventwire.policy import (
+    DataFormat,
+    DeadLetterPolicy,
+    OnExhausted,
+    Ordering,
+    RetryMode,
+    RetryPolicy,
+    Start,
+    Unhandled,
+    UnknownEvents,
+    WireFormat,
+)
+from eventwire.pull import Pull, Pulled
+from eventwire.sender import Publisher, Sender
+from eventwire.topic import Codec, Event, FieldKind, FieldPath, HeaderField, Topic
+from eventwire.transport import Consumer, Delivery, Features, Transport
+from eventwire.worker import Worker
+
+__all__ = [
+    "BatchReceipt",
+    "BlockingBus",
+    "BlockingPublisher",
+    "BrokerError",
+    "Bus",
+    "CapabilityError",
+    "Closed",
+    "Codec",
+    "ConfigurationError",
+    "Consumer",
+    "Context",
+    "Counts",
+    "DataFormat",
+    "DeadLetterPolicy",
+    "Delivery",
+    "Event",
+    "EventwireError",
+    "Features",
+    "FieldKind",
+    "FieldPath",
+    "HandleNext",
+    "Handler",
+    "HandlerError",
+    "HandlerFactory",
+    "HandlerTimeout",
+    "HeaderField",
+    "Headers",
+    "InvalidEvent",
+    "Message",
+    "Middleware",
+    "MissingDriver",
+    "OffsetOutOfRange",
+    "OnExhausted",
+    "Ordering",
+    "PublishError",
+    "PublishFailed",
+    "PublishNext",
+    "PublishUnknown",
+    "Publisher",
+    "Pull",
+    "Pulled",
+    "ReadError",
+    "Receipt",
+    "Reject",
+    "Retry",
+    "RetryMode",
+    "RetryPolicy",
+    "Sender",
+    "Signal",
+    "Start",
+    "SyncHandler",
+    "TooLarge",
+    "Topic",
+    "TopicMismatch",
+    "TopicMissing",
+    "Transport",
+    "Undecodable",
+    "Unhandled",
+    "UnknownEvent",
+    "UnknownEvents",
+    "Unreachable",
+    "Unroutable",
+    "UrlError",
+    "ValidationFailed",
+    "WireFormat",
+    "Worker",
+    "WorkerStopped",
+]

@@ -1,32 +1,32 @@
 """Every error Eventwire raises.
 
-    EventwireError
-    ├── ConfigurationError        found before anything is sent or handled
-    │   ├── UrlError              a broker URL that cannot be read, or an option nobody knows
-    │   ├── MissingDriver         the URL's transport needs an extra that is not installed
-    │   ├── HandlerError          a handler class or a set of handlers that cannot work
-    │   └── CapabilityError       a topic asks for what its transport cannot give
-    ├── BrokerError
-    │   ├── Unreachable           no connection within the connect timeout
-    │   ├── TopicMissing          a topic, exchange, queue or group was not declared
-    │   ├── TopicMismatch         it was declared otherwise than its .proto says
-    │   └── OffsetOutOfRange      the group's next offset is gone from the log
-    ├── PublishError              carries `.message`, whose id a second publish can keep
-    │   ├── PublishFailed         known not to be written
-    │   │   ├── InvalidEvent      no key, a refused value, a failed validation
-    │   │   ├── TooLarge          body or headers above the broker's limit
-    │   │   └── Unroutable        no consumer group would receive it
-    │   └── PublishUnknown        written or not: deadline passed or connection lost
-    ├── ReadError                 a message that cannot be an event here; never retried
-    │   ├── Undecodable
-    │   ├── UnknownEvent
-    │   └── ValidationFailed
-    ├── HandlerTimeout            an attempt took longer than the worker's timeout
-    ├── WorkerStopped             an event could not be handled and nothing else is allowed
-    ├── Closed                    used after close()
-    └── Signal                    raised by handlers to steer
-        ├── Retry                 try again, after so many seconds
-        └── Reject                do not try again: dead letter
+EventwireError
+├── ConfigurationError        found before anything is sent or handled
+│   ├── UrlError              a broker URL that cannot be read, or an option nobody knows
+│   ├── MissingDriver         the URL's transport needs an extra that is not installed
+│   ├── HandlerError          a handler class or a set of handlers that cannot work
+│   └── CapabilityError       a topic asks for what its transport cannot give
+├── BrokerError
+│   ├── Unreachable           no connection within the connect timeout
+│   ├── TopicMissing          a topic, exchange, queue or group was not declared
+│   ├── TopicMismatch         it was declared otherwise than its .proto says
+│   └── OffsetOutOfRange      the group's next offset is gone from the log
+├── PublishError              carries `.message`, whose id a second publish can keep
+│   ├── PublishFailed         known not to be written
+│   │   ├── InvalidEvent      no key, a refused value, a failed validation
+│   │   ├── TooLarge          body or headers above the broker's limit
+│   │   └── Unroutable        no consumer group would receive it
+│   └── PublishUnknown        written or not: deadline passed or connection lost
+├── ReadError                 a message that cannot be an event here; never retried
+│   ├── Undecodable
+│   ├── UnknownEvent
+│   └── ValidationFailed
+├── HandlerTimeout            an attempt took longer than the worker's timeout
+├── WorkerStopped             an event could not be handled and nothing else is allowed
+├── Closed                    used after close()
+└── Signal                    raised by handlers to steer
+    ├── Retry                 try again, after so many seconds
+    └── Reject                do not try again: dead letter
 """
 
 from __future__ import annotations
@@ -149,7 +149,9 @@ class Signal(EventwireError):
 class Retry(Signal):
     """Raised by a handler: try this event again. `after` is in seconds; None leaves it to the retry policy."""
 
-    def __init__(self, text: str = "the handler asked for another attempt", *, after: float | None = None) -> None:
+    def __init__(
+        self, text: str = "the handler asked for another attempt", *, after: float | None = None
+    ) -> None:
         super().__init__(text)
         self.after = after
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -53,18 +54,19 @@ class HeaderField(Generic[M]):
     read: Callable[[M], str | None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Event(Generic[M]):
     """One event type of a topic.
 
     `type` is the CloudEvents type, `full_name` the Protobuf message's. `member` and `number` are the oneof member that
     holds it in the topic message; both are unset for a topic that is its own single event. `time` gives seconds since
-    the Unix epoch. `redacted` are the paths of fields marked `debug_redact`.
+    the Unix epoch. `redacted` are the paths of fields marked `debug_redact`. Compared by identity, so that looking one up
+    costs nothing.
     """
 
     type: str
     full_name: str
-    message: type[M]
+    message: builtins.type[M]
     codec: Codec[M]
     handler: str
     """The handler method's name, for example `on_order_placed`."""
@@ -82,11 +84,11 @@ class Event(Generic[M]):
     upcasts: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Topic(Generic[E_co]):
     """A topic as its .proto declares it; `E_co` is the union of its event messages.
 
-    `retention` is in seconds, None for the broker's default. `package` is the Protobuf package.
+    `retention` is in seconds, None for the broker's default. `package` is the Protobuf package. Compared by identity.
     """
 
     name: str
@@ -97,8 +99,8 @@ class Topic(Generic[E_co]):
     retention: float | None = None
     compact: bool = False
     ordering: Ordering = Ordering.NONE
-    retry: RetryPolicy = RetryPolicy()
-    dead_letter: DeadLetterPolicy = DeadLetterPolicy()
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    dead_letter: DeadLetterPolicy = field(default_factory=DeadLetterPolicy)
     unknown_events: UnknownEvents = UnknownEvents.SKIP
     wire_format: WireFormat = WireFormat.CLOUDEVENTS
     data_format: DataFormat = DataFormat.PROTOBUF

@@ -55,8 +55,9 @@ class Features:
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """What a transport needs to know of a topic. `name` is the name that messages carry; a transport with a narrower
-    alphabet maps it to its own names, injectively. `retention` is in seconds.
+    """What a transport needs to know of a topic. `retention` is in seconds.
+
+    `name` is the name that messages carry; a transport with a narrower alphabet maps it to its own names, injectively.
 
     `queue` marks a topic that one anonymous group owns and that keeps messages until they are read, though no group
     subscribed yet: dead letters.
@@ -184,7 +185,9 @@ class Transport(Protocol):
         """Write one message; return when the broker has it. Raises PublishError. The caller sets the deadline."""
         ...
 
-    async def publish_many(self, topic: TopicSpec, messages: Sequence[Message]) -> Sequence[Receipt | PublishError]:
+    async def publish_many(
+        self, topic: TopicSpec, messages: Sequence[Message]
+    ) -> Sequence[Receipt | PublishError]:
         """Write a batch, its order kept per key; one outcome for each message, in their order. Raises nothing."""
         ...
 
@@ -201,9 +204,9 @@ class Transport(Protocol):
 class DriverOptions:
     """Options that go to the client library as they are, by the client's part they belong to."""
 
-    producer: Mapping[str, Any] = field(default_factory=dict)
-    consumer: Mapping[str, Any] = field(default_factory=dict)
-    admin: Mapping[str, Any] = field(default_factory=dict)
+    producer: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    consumer: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    admin: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 class TransportFactory(Protocol):

@@ -18,7 +18,9 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from eventwire.errors import UrlError
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
-_HOST = re.compile(r"\[(?P<v6>[0-9A-Fa-f:.]+(?:%25[^\]]+)?)\](?::(?P<port6>[^:]*))?|(?P<name>[^:\[\]]*)(?::(?P<port>[^:]*))?")
+_HOST = re.compile(
+    r"\[(?P<v6>[0-9A-Fa-f:.]+(?:%25[^\]]+)?)\](?::(?P<port6>[^:]*))?|(?P<name>[^:\[\]]*)(?::(?P<port>[^:]*))?"
+)
 _SECRET = re.compile(r"(?i)pass|secret|token|credential|(?:^|_)key$")
 _PORTS = range(1, 65536)
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
@@ -49,7 +51,7 @@ class BrokerUrl:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     path: str = ""
-    options: Mapping[str, str] = field(default_factory=dict, repr=False)
+    options: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
 
     @classmethod
     def parse(cls, text: str) -> BrokerUrl:
@@ -73,9 +75,15 @@ class BrokerUrl:
         )
 
     def __str__(self) -> str:
-        user = "" if self.username is None else self.username + (":***" if self.password is not None else "") + "@"
+        user = (
+            ""
+            if self.username is None
+            else self.username + (":***" if self.password is not None else "") + "@"
+        )
         path = f"/{self.path}" if self.path else ""
-        query = "&".join(f"{name}={'***' if _SECRET.search(name) else value}" for name, value in self.options.items())
+        query = "&".join(
+            f"{name}={'***' if _SECRET.search(name) else value}" for name, value in self.options.items()
+        )
         return f"{self.scheme}://{user}{','.join(map(str, self.hosts))}{path}{'?' + query if query else ''}"
 
     def only(self, known: Sequence[str], client: str) -> None:
@@ -83,7 +91,11 @@ class BrokerUrl:
         for name in self.options:
             if name not in known:
                 near = difflib.get_close_matches(name, known, 1)
-                hint = f"; did you mean `{near[0]}`?" if near else f"; it knows {', '.join(sorted(known)) or 'none'}"
+                hint = (
+                    f"; did you mean `{near[0]}`?"
+                    if near
+                    else f"; it knows {', '.join(sorted(known)) or 'none'}"
+                )
                 _fail(f"{self}: {client} has no option `{name}`{hint}")
 
     def boolean(self, name: str, *, default: bool) -> bool:
@@ -117,7 +129,9 @@ def _host(scheme: str, text: str) -> Host:
     match = _HOST.fullmatch(text)
     name = match and (match["v6"] or match["name"])
     if not match or not name:
-        _fail(f"the {scheme} URL's host list is malformed at `{text}`: write host:port,host:port and IPv6 as [::1]:port")
+        _fail(
+            f"the {scheme} URL's host list is malformed at `{text}`: write host:port,host:port and IPv6 as [::1]:port"
+        )
     port = match["port6"] if match["v6"] else match["port"]
     if port is None:
         return Host(unquote(name))

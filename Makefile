@@ -1,0 +1,47 @@
+# Every target sets up what it needs: `make test` on a fresh machine is one command.
+# It needs Python 3.11 or newer; PYTHON=/path/to/python3 chooses one.
+PROTO ?= examples/shop/proto
+OUT ?= examples/shop/gen
+BROKER ?= sqlite
+VENV ?= .venv
+ARGS ?=
+
+python := $(VENV)/bin/python
+export VENV
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo gen test check brokers test-all bench build clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-9s %s\n", $$1, $$2 }'
+
+setup: ## the virtual environment, nothing else
+	@tools/setup
+
+demo: gen ## a shop of three services at work (BROKER=sqlite, kafka or amqp)
+	@$(python) -m examples.shop.demo --broker "$(BROKER)" $(ARGS)
+
+gen: setup ## Python from the .proto files of PROTO= into OUT=
+	@$(python) -m eventwire gen "$(PROTO)" --out "$(OUT)" $(ARGS)
+
+test: setup ## unit, golden, typing, embedded and real-server tests, then the matrix (ARGS= goes to pytest)
+	@$(python) -m tools.servers run -- $(python) -m pytest $(ARGS)
+
+check: setup ## ruff, mypy, pyright, buf lint, generated code current, import direction
+	@$(python) -m tools.check
+
+brokers: setup ## Kafka and RabbitMQ on free ports until Ctrl-C
+	@$(python) -m tools.servers
+
+test-all: setup ## `test`, then other Python versions, lowest and highest dependencies, the wheel and the sdist
+	@$(python) -m tools.test_all
+
+bench: setup ## publish and consume against the raw clients
+	@$(python) -m benchmarks $(ARGS)
+
+build: setup ## wheel and sdist into dist/
+	@$(python) -m hatchling build
+
+clean: ## everything that a target made
+	rm -rf $(VENV) .venv-* build dist .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-data
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

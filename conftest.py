@@ -1,0 +1,3 @@
+"""The plugins of every test run."""
+
+pytest_plugins = ["tools.matrix"]

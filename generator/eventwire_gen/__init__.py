@@ -1,0 +1,1 @@
+"""The generator: `.proto` files with topics in, typed publishers and handlers out."""

@@ -1,0 +1,68 @@
+"""Mending and moving the imports that protoc writes.
+
+protoc imports absolutely, from the output folder on, and spells some imports of paths that Python cannot: a folder
+named by a keyword in a public import, and any part that is no identifier. Only whole lines before the descriptor are
+touched; the descriptor itself is one line of bytes.
+"""
+
+import re
+from collections.abc import Container
+from dataclasses import dataclass
+
+from eventwire_gen.python_names import has_keyword, is_external
+
+_DESCRIPTOR = "\nDESCRIPTOR = "
+_PLAIN = re.compile(r"^import (?P<name>\S.*?_pb2) as (?P<alias>\S.*)$", re.MULTILINE)
+_FROM = re.compile(r"^from (?P<parent>\S.*?) import (?P<name>\S.*?_pb2) as (?P<alias>\S.*)$", re.MULTILINE)
+_LOADED = re.compile(r"^(?P<alias>\S.*?) = importlib\.import_module\('(?P<module>[^']+)'\)$", re.MULTILINE)
+_STAR = re.compile(r"^from (?P<module>\S.*?_pb2) import \*$", re.MULTILINE)
+_COPIED = re.compile(
+    r"^try:\n  (?P<alias>\S.*?) = (?P<copy>.*)\nexcept AttributeError:\n  .* = .*$", re.MULTILINE
+)
+_BUILT = re.compile(r"(BuildTopDescriptorsAndMessages\(DESCRIPTOR, ')(?P<module>[^']+)(', _globals\))")
+
+
+@dataclass(frozen=True, slots=True)
+class Imports:
+    """The imports of one run: ``moved`` are the modules that are below ``package``, if there is one."""
+
+    package: str | None
+    moved: Container[str]
+
+    def mend(self, source: str) -> str:
+        """Return the text of a ``_pb2.py`` with imports that work where it will stand."""
+        head, descriptor, rest = source.partition(_DESCRIPTOR)
+        head = _COPIED.sub(self._copied, head)
+        head = _PLAIN.sub(lambda found: self._import(found["name"], found["alias"]), head)
+        head = _FROM.sub(lambda found: self._import(f"{found['parent']}.{found['name']}", found["alias"]), head)
+        head = _LOADED.sub(lambda found: self._import(found["module"], found["alias"]), head)
+        head = _STAR.sub(lambda found: self._star(found["module"]), head)
+        return head + descriptor + _BUILT.sub(lambda found: found[1] + self._placed(found["module"]) + found[3], rest)
+
+    def _placed(self, module: str) -> str:
+        if self.package is None or is_external(module) or module not in self.moved:
+            return module
+        return f"{self.package}.{module}"
+
+    def _import(self, module: str, alias: str) -> str:
+        placed = self._placed(module)
+        if has_keyword(placed):
+            return f"import importlib\n{_name(alias)} = importlib.import_module({placed!r})"
+        parent, _, name = placed.rpartition(".")
+        return f"from {parent} import {name} as {alias}" if parent else f"import {name} as {alias}"
+
+    def _star(self, module: str) -> str:
+        placed = self._placed(module)
+        if not has_keyword(placed):
+            return f"from {placed} import *"
+        public = f"vars(importlib.import_module({placed!r})).items() if not name.startswith('_')"
+        return f"import importlib\nglobals().update((name, value) for name, value in {public})"
+
+    def _copied(self, found: re.Match[str]) -> str:
+        # The other branch serves modules of protoc 2; it names the path as attributes, which a keyword cannot be.
+        holder, _, name = found["copy"].partition("_pb2.")
+        return f"{_name(found['alias'])} = {_name(holder + '_pb2')}.{_name(name)}"
+
+
+def _name(alias: str) -> str:
+    return re.sub(r"\W", "_", alias)

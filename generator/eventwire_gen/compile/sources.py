@@ -1,0 +1,102 @@
+"""Which ``.proto`` files a run compiles."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from eventwire_gen.faults import Refused
+
+# These come with protobuf and with Eventwire: a second copy of their modules would hide the real ones.
+_NEVER = ("google/protobuf/", "eventwire/v1/")
+_NOT_ENTERED = frozenset({"node_modules", "site-packages", "__pycache__"})
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Source:
+    """A file to compile: ``name`` is its path below ``root``, as other files import it."""
+
+    name: str
+    root: Path
+
+    @property
+    def path(self) -> Path:
+        """Where the file is."""
+        return self.root / self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The files of one run. ``partial``: the folders hold more files than these."""
+
+    roots: tuple[Path, ...]
+    sources: tuple[Source, ...]
+    partial: bool
+
+
+def select(proto: Sequence[Path], include: Sequence[Path], paths: Sequence[Path]) -> Selection:
+    """Find the files to compile: all below the folders ``proto``, or only what ``paths`` names.
+
+    A path that is below none of these folders is a folder of its own to compile (for a file, the folder it is in).
+    Raises Refused for what does not exist, and where there is nothing to compile.
+    """
+    known = [root for root in proto if root.is_dir()]
+    if not paths:
+        for root in proto:
+            _must_exist(root)
+        return _selection(known, _below(known, include), partial=False)
+    roots, chosen = _named(paths, known, [*known, *include])
+    used = [root for root in known if any(source.root == root for source in chosen)]
+    return _selection([*roots, *used], chosen, partial=bool(used))
+
+
+def _named(
+    paths: Sequence[Path], known: Sequence[Path], searched: Sequence[Path]
+) -> tuple[list[Path], list[Source]]:
+    roots: list[Path] = []
+    chosen: list[Source] = []
+    for path in paths:
+        _must_exist(path)
+        root = next((each for each in searched if each.resolve() in path.resolve().parents), None)
+        if root is None:
+            root = path if path.is_dir() else path.parent
+            roots += [root] if root not in roots else []
+        chosen += _files(path, root)
+    return roots, chosen
+
+
+def _selection(roots: Iterable[Path], sources: Iterable[Source], partial: bool) -> Selection:
+    found = sorted({source.name: source for source in sources}.values())
+    if not found:
+        raise Refused(f"no .proto file to compile in {', '.join(map(str, roots)) or 'no folder'}")
+    return Selection(tuple(dict.fromkeys(roots)), tuple(found), partial)
+
+
+def _below(roots: Sequence[Path], include: Sequence[Path]) -> Iterator[Source]:
+    others = [path.resolve() for path in include]
+    for root in roots:
+        for source in _files(root, root):
+            if not any(other != root.resolve() and other in source.path.resolve().parents for other in others):
+                yield source
+
+
+def _files(path: Path, root: Path) -> Iterator[Source]:
+    if path.is_file():
+        names = [str(path)]
+    else:
+        names = [os.path.join(folder, name) for folder, name in _walk(path) if name.endswith(".proto")]
+    for found in names:
+        name = Path(found).resolve().relative_to(root.resolve()).as_posix()
+        if not name.startswith(_NEVER):
+            yield Source(name, root)
+
+
+def _walk(path: Path) -> Iterator[tuple[str, str]]:
+    for folder, folders, files in os.walk(path):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _NOT_ENTERED)
+        yield from ((folder, name) for name in files)
+
+
+def _must_exist(path: Path) -> None:
+    if not path.exists():
+        raise Refused(f"{path} does not exist")

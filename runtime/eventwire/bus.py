@@ -1,0 +1,282 @@
+"""The bus: the brokers an application talks to, and publishing to their topics."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from itertools import islice
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from eventwire.context import Context
+from eventwire.deadline import Deadlines
+from eventwire.errors import Closed, ConfigurationError, PublishError
+from eventwire.links import make_transport
+from eventwire.message import BatchReceipt, Message, Receipt
+from eventwire.middleware.base import Middleware
+from eventwire.policy import Start
+from eventwire.route import Route, Validator, spec_of
+from eventwire.topic import Topic
+from eventwire.transport import DriverOptions, Transport
+
+if TYPE_CHECKING:
+    from eventwire.blocking import BlockingBus
+    from eventwire.pull import Pull
+
+E = TypeVar("E")
+
+
+class Bus:
+    """One broker, or several by name, for one event loop.
+
+    `url` is a broker URL, or URLs by broker name with one named `default`; a topic's `broker` option picks one. No I/O
+    happens before `async with bus` or `start()`. All methods may be called concurrently.
+
+    `declare`: create missing topics on first use; without it a missing topic is an error. `service`: the CloudEvents
+    `source` of what is published, by default the topic's package. `validate`: raises for an event that must not be
+    published or handled. `session_headers`: names of headers and CloudEvents attributes that handlers' publishes carry
+    on. `publish_timeout`: seconds until an unconfirmed publish is PublishUnknown. `producer`, `consumer`, `admin`:
+    options for the client library as they are. Raises ConfigurationError.
+    """
+
+    def __init__(
+        self,
+        url: str | Mapping[str, str],
+        *,
+        declare: bool = False,
+        service: str | None = None,
+        validate: Validator | None = None,
+        middleware: Sequence[Middleware] = (),
+        session_headers: Iterable[str] = (),
+        publish_timeout: float = 30.0,
+        producer: Mapping[str, Any] | None = None,
+        consumer: Mapping[str, Any] | None = None,
+        admin: Mapping[str, Any] | None = None,
+    ) -> None:
+        urls = {"default": url} if isinstance(url, str) else dict(url)
+        if "default" not in urls:
+            raise ConfigurationError(
+                f"a bus needs a broker named `default`; it has {', '.join(urls) or 'none'}"
+            )
+        options = DriverOptions(producer or {}, consumer or {}, admin or {})
+        self._transports = {name: make_transport(text, options) for name, text in urls.items()}
+        self._declare = declare
+        self._service = service
+        self.validate = validate
+        self._middleware = tuple(middleware)
+        self._session_headers = tuple(session_headers)
+        self._deadlines = Deadlines(publish_timeout)
+        self._routes: dict[Topic[Any], Route] = {}
+        self._topics: dict[tuple[str, str], Topic[Any]] = {}
+        self._opening = asyncio.Lock()
+        self._open: AsyncExitStack | None = None
+        self._closed = False
+
+    # --- life
+
+    async def start(self) -> None:
+        """Connect every broker. Does nothing when connected. Raises Unreachable within each URL's `connect_timeout`."""
+        async with self._opening:
+            if self._closed:
+                raise Closed("the bus was closed: make a new one")
+            if self._open is not None:
+                return
+            async with AsyncExitStack() as stack:
+                for transport in self._transports.values():
+                    stack.push_async_callback(transport.close)
+                    await transport.connect()
+                self._open = stack.pop_all()
+
+    async def close(self) -> None:
+        """Flush and disconnect, also when a broker is gone: bounded by about 5 seconds each. Idempotent."""
+        self._closed = True
+        if self._open is not None:
+            stack, self._open = self._open, None
+            await stack.aclose()
+
+    @property
+    def started(self) -> bool:
+        """Whether the bus is connected."""
+        return self._open is not None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # --- publishing
+
+    async def send(
+        self,
+        topic: Topic[E],
+        event: E,
+        *,
+        headers: Mapping[str, str] | None = None,
+        id: str | None = None,
+    ) -> Receipt:
+        """Publish one event. See `Publisher.publish`."""
+        return await self.publish(topic, event, headers=headers, id=id)
+
+    async def send_many(
+        self,
+        topic: Topic[E],
+        events: Iterable[E] | AsyncIterable[E],
+        *,
+        headers: Mapping[str, str] | None = None,
+        max_in_flight: int = 1000,
+    ) -> BatchReceipt:
+        """Publish many events. See `Publisher.publish_many`."""
+        return await self.publish_many(topic, events, headers=headers, max_in_flight=max_in_flight)
+
+    async def send_tombstone(self, topic: Topic[Any], key: str | bytes | int) -> Receipt:
+        """Publish a tombstone to a compacted topic."""
+        return await self.publish_tombstone(topic, key)
+
+    async def publish(
+        self,
+        topic: Topic[E],
+        event: E,
+        *,
+        headers: Mapping[str, str] | None = None,
+        id: str | None = None,
+        cause: Context | None = None,
+    ) -> Receipt:
+        """Publish one event, as caused by the one of `cause`. See `Publisher.publish`."""
+        route = self._routes.get(topic) or await self.route(topic)
+        return await route.publish(route.write(event, headers, id, cause))
+
+    async def publish_many(
+        self,
+        topic: Topic[E],
+        events: Iterable[E] | AsyncIterable[E],
+        *,
+        headers: Mapping[str, str] | None = None,
+        max_in_flight: int = 1000,
+        cause: Context | None = None,
+    ) -> BatchReceipt:
+        """Publish many events, as caused by the one of `cause`. See `Publisher.publish_many`."""
+        if max_in_flight < 1:
+            raise ValueError("max_in_flight is 1 or more")
+        route = await self.route(topic)
+        confirmed = 0
+        failures: list[PublishError] = []
+        async for chunk in _chunks(events, max_in_flight):
+            messages: list[Message] = []
+            for event in chunk:
+                try:
+                    messages.append(route.write(event, headers, None, cause))
+                except PublishError as error:
+                    failures.append(error)
+            failed = [
+                outcome for outcome in await route.publish_many(messages) if isinstance(outcome, PublishError)
+            ]
+            confirmed += len(messages) - len(failed)
+            failures += failed
+        return BatchReceipt(confirmed, tuple(failures))
+
+    async def publish_tombstone(
+        self, topic: Topic[Any], key: str | bytes | int, *, cause: Context | None = None
+    ) -> Receipt:
+        """Publish a tombstone: the broker forgets the key's last event. Raises PublishError."""
+        route = await self.route(topic)
+        return await route.publish(route.tombstone(key, cause))
+
+    # --- topics
+
+    async def declare(self, *topics: Topic[Any], groups: Sequence[str] = ()) -> None:
+        """Create what is missing of topics and of the groups' queues. Idempotent. Raises TopicMismatch."""
+        self._require_started()
+        for topic in topics:
+            self.adopt(topic)
+            await self.transport(topic).declare([spec_of(topic)], groups)
+
+    async def prepare(self, topics: Sequence[Topic[Any]], groups: Sequence[str] = ()) -> None:
+        """Declare topics when the bus was made with `declare`, else check that they exist. Raises TopicMissing."""
+        self._require_started()
+        for topic in topics:
+            self.adopt(topic)
+            transport, specs = self.transport(topic), [spec_of(topic)]
+            await (transport.declare(specs, groups) if self._declare else transport.check(specs, groups))
+
+    @property
+    def declares(self) -> bool:
+        """Whether missing topics are created on first use."""
+        return self._declare
+
+    def transport(self, topic: Topic[Any]) -> Transport:
+        """The transport that carries a topic. Raises ConfigurationError for a broker that the bus does not have."""
+        found = self._transports.get(topic.broker)
+        if found is None:
+            raise ConfigurationError(
+                f"topic {topic.name} is on broker `{topic.broker}`; this bus has {', '.join(self._transports)}"
+            )
+        return found
+
+    def adopt(self, topic: Topic[Any]) -> None:
+        """Take note of a topic. Raises ConfigurationError when another topic has its name."""
+        known = self._topics.setdefault((topic.broker, topic.name), topic)
+        if known is not topic:
+            raise ConfigurationError(
+                f"{known.full_name} and {topic.full_name} are both named {topic.name} on broker `{topic.broker}`: "
+                "one of them is an older copy, or needs another name"
+            )
+
+    async def route(self, topic: Topic[Any]) -> Route:
+        """The way to publish to a topic; the first call finds out whether the topic is there."""
+        self._require_started()
+        if (known := self._routes.get(topic)) is not None:
+            return known
+        route = Route(
+            topic,
+            self.transport(topic),
+            middleware=self._middleware,
+            service=self._service,
+            validate=self.validate,
+            deadlines=self._deadlines,
+            session_headers=self._session_headers,
+        )
+        await self.prepare([topic])
+        return self._routes.setdefault(topic, route)
+
+    def _require_started(self) -> None:
+        if self._open is None:
+            raise Closed(
+                "the bus is closed" if self._closed else "the bus is not started: use `async with bus:`"
+            )
+
+    # --- other ways to use it
+
+    def subscribe(
+        self, topic: Topic[E], *, group: str, start: Start = Start.EARLIEST, max_uncommitted: int = 1000
+    ) -> AbstractAsyncContextManager[Pull[E]]:
+        """Read a topic by pulling: `async with bus.subscribe(ORDERS, group="audit") as deliveries: async for ...`."""
+        from eventwire.pull import subscribe  # noqa: PLC0415  pulling builds on the bus
+
+        return subscribe(self, topic, group=group, start=start, max_uncommitted=max_uncommitted)
+
+    def blocking(self) -> BlockingBus:
+        """For synchronous code: `with bus.blocking() as blocking: ...`, whose loop runs in a thread of its own."""
+        from eventwire.blocking import BlockingBus  # noqa: PLC0415  blocking builds on the bus
+
+        return BlockingBus(self)
+
+
+async def _chunks(events: Iterable[E] | AsyncIterable[E], size: int) -> AsyncIterable[list[E]]:
+    if isinstance(events, AsyncIterable):
+        chunk: list[E] = []
+        async for event in events:
+            chunk.append(event)
+            if len(chunk) == size:
+                yield chunk
+                chunk = []
+        if chunk:
+            yield chunk
+    else:
+        iterator = iter(events)
+        while chunk := list(islice(iterator, size)):
+            yield chunk

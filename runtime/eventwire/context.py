@@ -1,0 +1,166 @@
+"""The context of one delivery: what is known of the event, and a sender that inherits from it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Iterable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from eventwire.message import BatchReceipt, Headers, Message, Receipt
+from eventwire.topic import Topic
+from eventwire.wire.attributes import CAUSATION, CORRELATION
+
+if TYPE_CHECKING:
+    from eventwire.bus import Bus
+    from eventwire.transport import Delivery
+    from eventwire.wire.reader import Incoming
+
+E = TypeVar("E")
+
+
+class Sleeper(Protocol):
+    """What waits on behalf of a delivery."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait; end as cancelled when the delivery must be given back."""
+        ...
+
+
+class Context:
+    """One delivery of an event to a consumer group, as handlers and middleware see it.
+
+    A sender too: what is published through it inherits correlation and causation, and the headers that the bus carries
+    on (`session_headers`). Lives for one delivery; not for keeping.
+    """
+
+    __slots__ = ("_bus", "_incoming", "_sleeper", "attempt", "delivery", "event", "failure", "group", "topic")
+
+    def __init__(self, bus: Bus, topic: Topic[Any], group: str, delivery: Delivery, sleeper: Sleeper) -> None:
+        self._bus = bus
+        self._sleeper = sleeper
+        self._incoming: Incoming | None = None
+        self.topic = topic
+        self.group = group
+        self.delivery = delivery
+        self.attempt = 1
+        """1 for the first attempt in this worker, more for a retry."""
+        self.event: Any = None
+        """The event, once it was parsed."""
+        self.failure: Exception | None = None
+        """Why the event was set aside (dead letter or drop), when it was."""
+
+    def read(self, incoming: Incoming) -> None:
+        """Note what the message was told to be."""
+        self._incoming = incoming
+
+    @property
+    def incoming(self) -> Incoming:
+        """What the message was told to be. Raises RuntimeError before it was read."""
+        if self._incoming is None:
+            raise RuntimeError("the message was not read yet")
+        return self._incoming
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait; when the worker stops, end as cancelled, the delivery given back."""
+        await self._sleeper.sleep(seconds)
+
+    @property
+    def message(self) -> Message:
+        """The broker's message, byte for byte."""
+        return self.delivery.message
+
+    @property
+    def headers(self) -> Headers:
+        """The message's headers as the broker has them, CloudEvents attributes included."""
+        return self.delivery.message.headers
+
+    def header(self, name: str) -> str | None:
+        """The last header of that name as text, or None."""
+        value = self.delivery.message.header(name)
+        return None if value is None else value.decode(errors="replace")
+
+    def attribute(self, name: str) -> str | None:
+        """A CloudEvents attribute without its prefix (`time`, `subject`, an extension), or None."""
+        value = self._incoming.attributes.get(name) if self._incoming else None
+        return None if value is None else value.decode(errors="replace")
+
+    @property
+    def id(self) -> str:
+        """The event's id; empty for a PLAIN message, which carries none."""
+        return self.attribute("id") or ""
+
+    @property
+    def type(self) -> str:
+        """The CloudEvents type; for a PLAIN message, of the event that was found in it."""
+        return self.attribute("type") or self.incoming.event.type
+
+    @property
+    def source(self) -> str:
+        """The CloudEvents source; empty for a PLAIN message."""
+        return self.attribute("source") or ""
+
+    @property
+    def time(self) -> datetime | None:
+        """When the event occurred, if the message tells it legibly."""
+        try:
+            return datetime.fromisoformat(self.attribute("time") or "")
+        except ValueError:
+            return None
+
+    @property
+    def key(self) -> bytes | None:
+        """The ordering and partition key."""
+        return self.delivery.message.key
+
+    @property
+    def partition(self) -> int:
+        """The partition it was read from; 0 where the broker has none."""
+        return self.delivery.partition
+
+    @property
+    def offset(self) -> int | None:
+        """Its place in the partition; None where the broker has none."""
+        return self.delivery.offset
+
+    @property
+    def redelivered(self) -> bool:
+        """Whether the broker delivered it before, as far as it can tell."""
+        return self.delivery.attempt > 1
+
+    @property
+    def correlation_id(self) -> str:
+        """The id of the event that everything began with: this one's own when it was the first."""
+        return self.attribute(CORRELATION) or self.id
+
+    @property
+    def causation_id(self) -> str | None:
+        """The id of the event whose handling published this one, or None."""
+        return self.attribute(CAUSATION)
+
+    async def send(
+        self,
+        topic: Topic[E],
+        event: E,
+        *,
+        headers: Mapping[str, str] | None = None,
+        id: str | None = None,
+    ) -> Receipt:
+        """Publish an event caused by this one."""
+        return await self._bus.publish(topic, event, headers=headers, id=id, cause=self)
+
+    async def send_many(
+        self,
+        topic: Topic[E],
+        events: Iterable[E] | AsyncIterable[E],
+        *,
+        headers: Mapping[str, str] | None = None,
+        max_in_flight: int = 1000,
+    ) -> BatchReceipt:
+        """Publish many events caused by this one."""
+        return await self._bus.publish_many(
+            topic, events, headers=headers, max_in_flight=max_in_flight, cause=self
+        )
+
+    async def send_tombstone(self, topic: Topic[Any], key: str | bytes | int) -> Receipt:
+        """Publish a tombstone caused by this event."""
+        return await self._bus.publish_tombstone(topic, key, cause=self)

@@ -1,0 +1,27 @@
+"""What a worker counts: everything that happened to its deliveries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Counts:
+    """Totals since the worker was made. Each settled delivery is in exactly one of the first five."""
+
+    handled: int = 0
+    """A handler returned."""
+    unhandled: int = 0
+    """No handler overrides the event: skipped."""
+    unknown: int = 0
+    """The type is not known here: skipped."""
+    dead_lettered: int = 0
+    dropped: int = 0
+    """Exhausted, with the dead letter disabled and `OnExhausted.DROP`."""
+    retried: int = 0
+    """Attempts after the first."""
+
+    @property
+    def settled(self) -> int:
+        """How many deliveries were settled."""
+        return self.handled + self.unhandled + self.unknown + self.dead_lettered + self.dropped

@@ -1,0 +1,114 @@
+"""Dispatch: one topic's way from a delivery to its handlers, put together once per worker.
+
+Outermost first: the application's middleware, dead letter, read, retry, timeout, validation, handler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from eventwire.binding import Calls
+from eventwire.context import Context
+from eventwire.counts import Counts
+from eventwire.deadline import Deadlines
+from eventwire.errors import CapabilityError, PublishUnknown
+from eventwire.message import Message
+from eventwire.middleware.base import HandleNext, Middleware, handle_chain
+from eventwire.middleware.dead_letter import DeadLetter, Park
+from eventwire.middleware.read import Read
+from eventwire.middleware.retry import RetryInPlace
+from eventwire.middleware.timeout import Timeout
+from eventwire.middleware.validation import Validation
+from eventwire.policy import DeadLetterPolicy, OnExhausted, RetryMode, RetryPolicy, Unhandled
+from eventwire.topic import Topic
+from eventwire.transport import TopicSpec, Transport
+from eventwire.wire.reader import Reader
+
+if TYPE_CHECKING:
+    from eventwire.bus import Bus
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """How a group handles events; None leaves it to the topic."""
+
+    group: str
+    retry: RetryPolicy | None = None
+    dead_letter: DeadLetterPolicy | None = None
+    on_exhausted: OnExhausted = OnExhausted.STOP
+    unhandled: Unhandled = Unhandled.SKIP
+    timeout: float | None = None
+    middleware: Sequence[Middleware] = ()
+
+
+def dead_letter_spec(topic: Topic[Any], policies: Policies) -> TopicSpec | None:
+    """The group's dead letter topic, or None where it is disabled."""
+    policy = policies.dead_letter or topic.dead_letter
+    if policy.disabled:
+        return None
+    name = policy.topic.replace("{topic}", topic.name).replace("{group}", policies.group)
+    return TopicSpec(name, queue=True)
+
+
+def retry_policy(topic: Topic[Any], policies: Policies) -> RetryPolicy:
+    """The group's retry policy. Raises CapabilityError for delayed retry."""
+    policy = policies.retry or topic.retry
+    if policy.mode is RetryMode.DELAYED:
+        raise CapabilityError(
+            f"topic {topic.name}: delayed retry needs retry queues, which this version does not have: "
+            "override it with `Worker(..., retry=RetryPolicy())`"
+        )
+    return policy
+
+
+def park_on(transport: Transport, spec: TopicSpec, deadlines: Deadlines) -> Park:
+    """A function that publishes dead letters. It raises PublishError within the deadline."""
+
+    async def park(message: Message) -> None:
+        try:
+            with deadlines.guard():
+                await transport.publish(spec, message)
+        except TimeoutError as error:
+            raise PublishUnknown(
+                f"topic {spec.name}: not confirmed within {deadlines.seconds:g} s", message
+            ) from error
+
+    return park
+
+
+def dead_letter_of(
+    bus: Bus, topic: Topic[Any], policies: Policies, counts: Counts, deadlines: Deadlines
+) -> DeadLetter:
+    """The group's dead letter for a topic."""
+    spec = dead_letter_spec(topic, policies)
+    park = park_on(bus.transport(topic), spec, deadlines) if spec else _nowhere
+    return DeadLetter(spec.name if spec else None, park, policies.on_exhausted, counts)
+
+
+def chain(
+    bus: Bus, topic: Topic[Any], calls: Calls, policies: Policies, counts: Counts, deadlines: Deadlines
+) -> HandleNext:
+    """The topic's chain, ending in the handlers."""
+    reader = Reader(topic, bus.transport(topic).features)
+    layers: list[Middleware] = [
+        *policies.middleware,
+        dead_letter_of(bus, topic, policies, counts, deadlines),
+        Read(reader, calls.keys(), topic.unknown_events, policies.unhandled, counts),
+        RetryInPlace(retry_policy(topic, policies), counts),
+    ]
+    if policies.timeout is not None:
+        layers.append(Timeout(policies.timeout))
+    if bus.validate is not None:
+        layers.append(Validation(bus.validate))
+
+    async def call(context: Context) -> None:
+        incoming = context.incoming
+        await calls[incoming.event if incoming.data is not None else None](context.event, context)
+
+    return handle_chain(layers, call)
+
+
+async def _nowhere(message: Message) -> None:
+    raise RuntimeError(f"no dead letter takes {message.id}")

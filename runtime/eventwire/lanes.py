@@ -1,0 +1,228 @@
+"""Lanes: deliveries of one key one after the other, of different keys concurrently.
+
+No task is made per delivery: a fixed number of runners take the lanes that have work. A runner that is woken wakes the
+next only while work is left, so handlers that never wait cost one task switch per batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable
+from typing import TypeAlias
+
+from eventwire.transport import Delivery, TopicPartition
+
+Handle: TypeAlias = "Callable[[Delivery, Runner], Awaitable[Exception | None]]"
+"""Handles one delivery; what it returns is why it was set aside, if it was. What it raises ends the lanes."""
+LaneOf: TypeAlias = Callable[[Delivery], Hashable | None]
+"""The lane a delivery belongs to; None for one of its own."""
+
+_SLICE = 0.01
+"""Seconds that a runner whose handlers never wait keeps the event loop."""
+
+
+class Lane(deque[Delivery]):
+    """What waits for one key, the delivery being handled first."""
+
+    __slots__ = ("key",)
+    key: Hashable | None
+
+
+class Runner:
+    """One of the tasks that handle deliveries, and what it is doing."""
+
+    __slots__ = ("_nap", "abandoned", "delivery", "task")
+
+    def __init__(self) -> None:
+        self.delivery: Delivery | None = None
+        self.abandoned = False
+        self._nap: asyncio.Future[None] | None = None
+        self.task: asyncio.Task[None] | None = None
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait before a retry. Ends as cancelled, the delivery given back, when the lanes drain."""
+        if self.abandoned:
+            raise asyncio.CancelledError
+        loop = asyncio.get_running_loop()
+        self._nap = loop.create_future()
+        timer = loop.call_later(seconds, _wake, self._nap)
+        try:
+            await self._nap
+        finally:
+            timer.cancel()
+            self._nap = None
+
+    def interrupt_sleep(self) -> None:
+        """End a wait before a retry, or the next one as soon as it begins; handlers go on."""
+        self.abandoned = True
+        if self._nap is not None:
+            self._nap.cancel()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether its task was asked to stop what it is doing."""
+        return self.task is not None and self.task.cancelling() > 0
+
+    def cancel(self) -> None:
+        """Cancel the delivery being handled; the runner goes on."""
+        self.abandoned = True
+        if self.task is not None and self.delivery is not None:
+            self.task.cancel()
+
+
+class Lanes:
+    """Handles deliveries, up to `concurrency` at once. For one event loop; `run` once."""
+
+    def __init__(self, handle: Handle, lane_of: LaneOf, concurrency: int) -> None:
+        self._handle = handle
+        self._lane_of = lane_of
+        self._lanes: dict[Hashable, Lane] = {}
+        self._ready: deque[Lane] = deque()
+        self._idle: deque[asyncio.Future[None]] = deque()
+        self._waking = False
+        self._runners = [Runner() for _ in range(concurrency)]
+        self._settled = asyncio.Event()
+        self.waiting = 0
+        """How many deliveries wait or are being handled."""
+
+    async def run(self) -> None:
+        """Handle what is put until cancelled. Raises, after cancelling the rest, what a handling raises."""
+        async with asyncio.TaskGroup() as group:
+            for runner in self._runners:
+                runner.task = group.create_task(self._run(runner))
+
+    def put(self, deliveries: Iterable[Delivery]) -> None:
+        """Add deliveries, a partition's in offset order. Never blocks: the consumer's `max_uncommitted` is the bound."""
+        lane_of, lanes, ready = self._lane_of, self._lanes, self._ready
+        for delivery in deliveries:
+            self.waiting += 1
+            key = lane_of(delivery)
+            lane = lanes.get(key) if key is not None else None
+            if lane is None:
+                lane = Lane()
+                lane.key = key
+                ready.append(lane)
+                if key is not None:
+                    lanes[key] = lane
+            lane.append(delivery)
+        self._wake_one()
+
+    async def drain(self, partitions: Collection[TopicPartition] | None, seconds: float) -> None:
+        """Give back what has not started, of these partitions or of all, and finish the rest within `seconds`.
+
+        Waits before a retry end at once; past `seconds` handlers are cancelled. What was cancelled is given back too.
+        When it returns, nothing of the partitions is being handled.
+        """
+        self._give_back(partitions)
+        busy = self._busy(partitions)
+        for runner in busy:
+            runner.interrupt_sleep()
+        await self._finish(partitions, seconds)
+        for runner in self._busy(partitions):
+            runner.cancel()
+        await self._finish(partitions, None)
+
+    async def idle(self) -> None:
+        """Wait until nothing waits and nothing is being handled."""
+        while self.waiting:
+            self._settled.clear()
+            await self._settled.wait()
+
+    # --- inside
+
+    async def _finish(self, partitions: Collection[TopicPartition] | None, seconds: float | None) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                while self._busy(partitions):
+                    self._settled.clear()
+                    await self._settled.wait()
+        except TimeoutError:
+            return
+
+    def _busy(self, partitions: Collection[TopicPartition] | None) -> list[Runner]:
+        me = asyncio.current_task()
+        return [
+            runner
+            for runner in self._runners
+            if runner.delivery is not None and runner.task is not me and _within(runner.delivery, partitions)
+        ]
+
+    def _give_back(self, partitions: Collection[TopicPartition] | None) -> None:
+        started = {id(runner.delivery) for runner in self._runners if runner.delivery is not None}
+        for lane in {id(lane): lane for lane in (*self._ready, *self._lanes.values())}.values():
+            for _ in range(len(lane)):
+                delivery = lane.popleft()
+                if id(delivery) in started or not _within(delivery, partitions):
+                    lane.append(delivery)
+                    continue
+                self.waiting -= 1
+                delivery.release()
+
+    async def _run(self, runner: Runner) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while True:
+            if not self._ready:
+                await self._next(loop)
+                began = loop.time()
+                continue
+            lane = self._ready.popleft()
+            self._wake_one()
+            while lane:
+                await self._one(lane, runner)
+                if loop.time() - began > _SLICE:
+                    await asyncio.sleep(0)
+                    began = loop.time()
+            if lane.key is not None:
+                del self._lanes[lane.key]
+
+    async def _next(self, loop: asyncio.AbstractEventLoop) -> None:
+        waiter = loop.create_future()
+        self._idle.append(waiter)
+        await waiter
+        self._waking = False
+
+    async def _one(self, lane: Lane, runner: Runner) -> None:
+        delivery = runner.delivery = lane[0]
+        try:
+            failure = await self._handle(delivery, runner)
+            if runner.cancelled:  # a handler that swallows its cancellation did not finish
+                raise asyncio.CancelledError
+            delivery.ack(failure)
+        except asyncio.CancelledError:
+            delivery.release()
+            self._survive(runner)
+        finally:
+            lane.popleft()
+            runner.delivery = None
+            runner.abandoned = False
+            self.waiting -= 1
+            self._settled.set()
+
+    def _survive(self, runner: Runner) -> None:
+        """Go on after a delivery was cancelled, unless the runner itself was."""
+        task = runner.task
+        if not runner.abandoned or task is None:
+            raise asyncio.CancelledError
+        if task.cancelling() and task.uncancel():
+            raise asyncio.CancelledError
+
+    def _wake_one(self) -> None:
+        if self._waking or not self._ready:
+            return
+        while self._idle:
+            waiter = self._idle.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                self._waking = True
+                return
+
+
+def _within(delivery: Delivery, partitions: Collection[TopicPartition] | None) -> bool:
+    return partitions is None or (delivery.message.topic, delivery.partition) in partitions
+
+
+def _wake(nap: asyncio.Future[None]) -> None:
+    if not nap.done():
+        nap.set_result(None)

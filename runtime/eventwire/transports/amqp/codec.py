@@ -1,0 +1,163 @@
+"""Messages as AMQP properties and back.
+
+Beside the headers of the message itself two are written: `eventwire_key`, the key byte for byte, where there
+is one, and `eventwire_tombstone` on a message without a body, which AMQP cannot tell from an empty one. A header
+name that repeats becomes one field with an array of values. Text is written as such, other bytes as a byte array.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from pamqp.commands import Basic
+
+from eventwire.errors import InvalidEvent, TooLarge
+from eventwire.message import Headers, Message
+from eventwire.transports.amqp import frames
+
+PREFIX = "cloudEvents_"
+"""AMQP binding of CloudEvents 1.0, section 3.1.3.1; `:` is its alternative, `ce-` is HTTP's and seen in the wild."""
+PREFIXES = (PREFIX, "cloudEvents:", "ce-")
+MAX_HEADERS = 32 * 1024
+"""Bytes of all headers: what does not fit one frame (131,072 by default) makes RabbitMQ close the whole connection."""
+
+_KEY, _TOMBSTONE, _NO_ID = "eventwire_key", "eventwire_tombstone", "eventwire-without-id-"
+_OWN = frozenset({_KEY, _TOMBSTONE})
+_TYPE = PREFIX + "type"
+_COUNTS = frozenset({"x-delivery-count", "x-acquired-count"})
+_SHORT = 255
+_KEY_PREFIX = len("p4294967295...")
+
+
+class Encoded(NamedTuple):
+    """A message ready for frames: its id on the wire, its routing key and its properties."""
+
+    identity: str
+    key: bytes
+    properties: bytes
+
+
+def encode(message: Message, key_prefix: bytes, stand_in: int) -> Encoded:
+    """The parts of a publish; the routing key is `key_prefix` and the event's type, `_` where no header tells one.
+
+    A message without an id gets one made of `stand_in`: a returned message is known by its id alone. Raises
+    InvalidEvent and TooLarge.
+    """
+    identity = message.id or f"{_NO_ID}{stand_in}"
+    kind = _kind(message)
+    properties = frames.properties(
+        _table(message),
+        _short(message, "content type", message.content_type or ""),
+        _short(message, "id", identity),
+        kind,
+    )
+    return Encoded(identity, key_prefix + (kind or b"_"), properties)
+
+
+def _kind(message: Message) -> bytes:
+    """The event type for properties and routing key. Above AMQP's 255 bytes the client would cut the key, silently."""
+    kind = message.header(_TYPE) or b""
+    if len(kind) > _SHORT - _KEY_PREFIX:
+        raise InvalidEvent(f"event type of {len(kind)} bytes: AMQP routing keys have room for 240", message)
+    return kind if frames.is_text(kind) else b""
+
+
+def _short(message: Message, what: str, text: str) -> bytes:
+    try:
+        value = text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidEvent(f"the {what} is no UTF-8 text: {error}", message) from error
+    if len(value) > _SHORT:
+        raise InvalidEvent(f"{what} of {len(value)} bytes: AMQP has room for 255", message)
+    return value
+
+
+def _table(message: Message) -> bytes:
+    fields = _fields(message)
+    try:
+        table = frames.table(fields)
+    except ValueError as error:  # a lone surrogate, or a name above 255 bytes
+        raise InvalidEvent(
+            f"a header name is no UTF-8 text of at most 255 bytes: {error}", message
+        ) from error
+    overhead = 6 * len(fields)
+    if len(table) - overhead > MAX_HEADERS or len(table) > 2 * MAX_HEADERS:
+        raise TooLarge(f"headers of {len(table) - overhead} bytes: at most {MAX_HEADERS} on AMQP", message)
+    return table
+
+
+def _fields(message: Message) -> dict[str, bytes | list[bytes]]:
+    fields: dict[str, bytes | list[bytes]] = {}
+    for name, value in message.headers:
+        if name in fields:
+            _append(fields, name, value)
+        elif name in _OWN:
+            raise InvalidEvent(f"header `{name}` is written by Eventwire itself", message)
+        else:
+            fields[name] = value
+    if message.key is not None:
+        fields[_KEY] = message.key
+    if message.body is None:
+        fields[_TOMBSTONE] = b"true"
+    return fields
+
+
+def _append(fields: dict[str, bytes | list[bytes]], name: str, value: bytes) -> None:
+    known = fields[name]
+    fields[name] = [known, value] if isinstance(known, bytes) else [*known, value]
+
+
+def decode(topic: str, properties: Basic.Properties, body: bytes, *, redelivered: bool) -> Message:
+    """The message that was published, by us or by anybody: no header value makes it fail."""
+    table: dict[str, Any] = properties.headers or {}
+    key = table.get(_KEY)
+    identity = properties.message_id or ""
+    return Message(
+        topic=topic,
+        body=None if not body and _TOMBSTONE in table else body,
+        key=None if key is None else _octets(key),
+        headers=_headers(table, _OWN | _COUNTS if redelivered else _OWN),
+        content_type=properties.content_type or None,
+        id="" if identity.startswith(_NO_ID) else identity,
+    )
+
+
+def attempt(properties: Basic.Properties, *, redelivered: bool) -> int:
+    """Which delivery this is. On a first delivery the count is not the broker's: whoever published could write it."""
+    if not redelivered:
+        return 1
+    count: Any = (properties.headers or {}).get("x-delivery-count")
+    return count + 1 if type(count) is int and count > 0 else 2
+
+
+def _headers(table: dict[str, Any], without: Iterable[str]) -> Headers:
+    return tuple(
+        [
+            (name, value.encode() if type(value) is str else _octets(value))
+            for name, given in table.items()
+            if name not in without
+            for value in (given if type(given) is list and given else (given,))
+        ]
+    )
+
+
+def _octets(value: Any) -> bytes:
+    """Any value of a field table as bytes: text as UTF-8, nothing as empty, tables and inner arrays as JSON."""
+    match value:
+        case str():
+            return value.encode()
+        case bytes() | bytearray():
+            return bytes(value)
+        case None:
+            return b""
+        case dict() | list() | bool():
+            return json.dumps(value, default=_text, ensure_ascii=False).encode()
+        case _:
+            return str(value.isoformat() if isinstance(value, datetime) else value).encode()
+
+
+def _text(value: Any) -> str:
+    return _octets(value).decode(errors="backslashreplace")

@@ -1,0 +1,132 @@
+"""Connecting, opening channels and closing, each within a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import aio_pika
+import aiormq
+import aiormq.channel
+from aio_pika.connection import make_url
+from aiormq.exceptions import (
+    AMQPError,
+    AuthenticationError,
+    ConnectionNotAllowed,
+    ProbableAuthenticationError,
+)
+
+from eventwire.errors import BrokerError, TopicMismatch, TopicMissing, Unreachable
+from eventwire.transports.amqp.settings import Settings
+from eventwire.url import Host
+
+_CLIENT_ERRORS = (AMQPError, OSError, TimeoutError, RuntimeError)
+"""What aio-pika raises; aiormq's ChannelInvalidStateError is a RuntimeError."""
+REFUSED = (AuthenticationError, ProbableAuthenticationError, ConnectionNotAllowed)
+"""Refusals that trying again does not change."""
+_FRAMES = 256
+"""Frames that wait between aiormq's socket reader and a channel; its default of 10 switches tasks for every few."""
+_RETRY = 0.2
+
+
+async def dial(settings: Settings, arguments: Mapping[str, Any]) -> aio_pika.Connection:
+    """Connect to the first host that answers, trying each once. Raises Unreachable within `connect_timeout`."""
+    deadline = asyncio.get_running_loop().time() + settings.connect_timeout
+    return await _dial(settings, arguments, deadline)
+
+
+async def redial(settings: Settings, arguments: Mapping[str, Any]) -> aio_pika.Connection:
+    """Connect again after a loss: go round the hosts until `connect_timeout` is over, then raise Unreachable."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + settings.connect_timeout
+    while True:
+        try:
+            return await _dial(settings, arguments, deadline)
+        except Unreachable as error:
+            if isinstance(error.__cause__, REFUSED) or loop.time() + _RETRY >= deadline:
+                raise
+        await asyncio.sleep(_RETRY)
+
+
+async def _dial(settings: Settings, arguments: Mapping[str, Any], deadline: float) -> aio_pika.Connection:
+    loop = asyncio.get_running_loop()
+    failures: list[str] = []
+    cause: BaseException | None = None
+    for left, host in zip(range(len(settings.hosts), 0, -1), settings.hosts, strict=True):
+        share = max(deadline - loop.time(), 0.0) / left
+        try:
+            async with asyncio.timeout(share), calling(settings.address(host)):
+                return await _connect(settings, arguments, host)
+        except TimeoutError as error:
+            cause = error
+            failures.append(f"{settings.address(host)}: no answer within {share:.1f} s")
+        except BrokerError as error:
+            cause = error.__cause__
+            failures.append(str(error))
+    raise Unreachable(f"no connection to RabbitMQ: {'; '.join(failures)}") from cause
+
+
+async def _connect(settings: Settings, arguments: Mapping[str, Any], host: Host) -> aio_pika.Connection:
+    options = dict(arguments)
+    objects = {name: options.pop(name) for name in ("ssl_context", "client_properties") if name in options}
+    connection = aio_pika.Connection(make_url(host=host.name, port=settings.port(host), **options), **objects)
+    try:
+        await connection.connect()
+    except BaseException:
+        await connection.close()
+        raise
+    return connection
+
+
+async def open_channel(connection: aio_pika.Connection, *, confirms: bool = False) -> aiormq.channel.Channel:
+    """Open a channel at aiormq's level: aio-pika's wrappers cost a task and a dozen callbacks per message."""
+    if connection.transport is None:
+        raise aiormq.ChannelInvalidStateError("the connection is closed")
+    channel = await connection.transport.connection.channel(
+        publisher_confirms=confirms, on_return_raises=True, frame_buffer_size=_FRAMES
+    )
+    return cast("aiormq.channel.Channel", channel)
+
+
+async def hang_up(connection: aio_pika.Connection, within: float) -> None:
+    """Close a connection, politely when the broker answers in time."""
+    closing = asyncio.ensure_future(connection.close())
+    await asyncio.wait({closing}, timeout=within)
+    closing.cancel()
+    await asyncio.wait({closing}, timeout=_RETRY)
+
+
+@asynccontextmanager
+async def calling(doing: str) -> AsyncGenerator[None, None]:
+    """Turn what the client raises while `doing` something into BrokerError.
+
+    aiormq also cancels its callers when a connection ends; that is no cancellation of our task.
+    """
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise BrokerError(f"{doing}: the connection was lost") from error
+    except _CLIENT_ERRORS as error:
+        raise _broker_error(error, doing) from error
+
+
+def _reason(error: BaseException | None) -> str:
+    """An error of the client as text without its class's boilerplate."""
+    return (
+        " ".join(str(part) for part in error.args) if error is not None and error.args else str(error or "")
+    )
+
+
+def _broker_error(error: Exception, doing: str) -> BrokerError:
+    """The typed error for what the broker answered while `doing` something."""
+    text = f"{doing}: {_reason(error) or type(error).__name__}"
+    if isinstance(error, aiormq.exceptions.ChannelNotFoundEntity):
+        return TopicMissing(f"{text}; declare it with `eventwire topics apply` or Transport.declare")
+    if isinstance(error, aiormq.exceptions.ChannelPreconditionFailed):
+        return TopicMismatch(text)
+    return BrokerError(text)

@@ -1,0 +1,182 @@
+"""What was delivered on one consuming channel, and how it is settled. All of it ends with the channel."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import aiormq.channel
+from aiormq.abc import ChannelFrame, DeliveredMessage
+
+from eventwire.message import Message
+from eventwire.transport import TopicPartition
+from eventwire.transports.amqp import codec, frames
+
+_BUSY = 0.005
+"""Seconds until acks are tried again when the socket does not take them."""
+
+
+class Delivered(NamedTuple):
+    """A message as aiormq has it: its delivery tag, the consumer it came by, and itself."""
+
+    tag: int
+    consumer: str
+    raw: DeliveredMessage
+
+
+class AmqpDelivery:
+    """One message handed to one member of a group."""
+
+    __slots__ = ("_consumer", "_session", "_tag", "attempt", "message", "partition")
+
+    def __init__(self, session: Session, delivered: Delivered, source: TopicPartition) -> None:
+        raw = delivered.raw
+        redelivered = bool(raw.redelivered)
+        self._session = session
+        self._tag = delivered.tag
+        self._consumer = delivered.consumer
+        self.partition = source.partition
+        self.attempt = codec.attempt(raw.header.properties, redelivered=redelivered)
+        self.message: Message = codec.decode(
+            source.topic, raw.header.properties, raw.body, redelivered=redelivered
+        )
+
+    @property
+    def offset(self) -> int | None:
+        """None: a queue has no offsets."""
+        return None
+
+    def ack(self, error: Exception | None = None) -> None:  # noqa: ARG002
+        """Settle it; the broker hears of it within the commit interval."""
+        self._session.ack(self._tag)
+
+    def release(self) -> None:
+        """Give it back to its queue."""
+        self._session.release(self._tag, self._consumer)
+
+
+class Session:
+    """Deliveries of one channel, from arrival to settlement.
+
+    Acks are collected and sent together: one `multiple` up to the last delivery before which all are settled, the rest
+    singly, all in one write. After `drop` nothing is sent any more: the tags mean nothing to another channel, and the
+    broker delivers again.
+    """
+
+    def __init__(
+        self,
+        channel: aiormq.channel.Channel,
+        sources: Mapping[str, TopicPartition],
+        interval: float,
+        batch: int,
+    ) -> None:
+        self.channel = channel
+        self.arrived = asyncio.Event()
+        self._sources = sources
+        self._interval = interval
+        self._batch = batch
+        self._waiting: deque[Delivered] = deque()
+        self._open: set[int] = set()
+        self._acked: list[int] = []
+        self._released: list[int] = []
+        self._floor = 0
+        self._above: set[int] = set()
+        self._timer: asyncio.Handle | None = None
+        self._writes: set[asyncio.Future[None]] = set()
+        self._loop = asyncio.get_running_loop()
+
+    async def on_message(self, raw: DeliveredMessage) -> None:
+        """Take a message from aiormq."""
+        tag, consumer = raw.delivery_tag or 0, raw.consumer_tag or ""
+        self._open.add(tag)
+        self._waiting.append(Delivered(tag, consumer, raw))
+        self.arrived.set()
+
+    def take(self, limit: int) -> list[AmqpDelivery]:
+        """Up to `limit` deliveries that arrived, in their order."""
+        waiting, sources = self._waiting, self._sources
+        taken = [waiting.popleft() for _ in range(min(limit, len(waiting)))]
+        if not waiting:
+            self.arrived.clear()
+        return [AmqpDelivery(self, delivered, sources[delivered.consumer]) for delivered in taken]
+
+    def ack(self, tag: int) -> None:
+        """Settle a delivery; a second time, or after `drop`, it does nothing."""
+        if tag in self._open:
+            self._open.remove(tag)
+            self._acked.append(tag)
+            if len(self._acked) == self._batch:
+                self._soon(0)
+            elif self._timer is None:
+                self._soon(self._interval)
+
+    def release(self, tag: int, consumer: str) -> None:
+        """Give a delivery back, and what waits behind it in its queue: the queue then delivers in its order again."""
+        if tag not in self._open:
+            return
+        behind = [delivered.tag for delivered in self._waiting if delivered.consumer == consumer]
+        if behind:
+            self._waiting = deque(delivered for delivered in self._waiting if delivered.consumer != consumer)
+        self._open.difference_update((tag, *behind))
+        self._released += (tag, *behind)
+        self._soon(0)
+
+    def drop(self) -> None:
+        """The channel is gone: forget everything."""
+        if self._timer:
+            self._timer.cancel()
+        for write in self._writes:
+            write.cancel()
+        for kept in (self._waiting, self._open, self._acked, self._released):
+            kept.clear()
+        self.arrived.set()
+
+    async def flush(self) -> None:
+        """Return when what is settled was written to the socket, or the channel is gone. Cancelling unsends nothing."""
+        if payload := self._settlements():
+            write = asyncio.ensure_future(self._write(payload))
+            self._writes.add(write)
+            write.add_done_callback(self._writes.discard)
+            await asyncio.wait({write})
+
+    async def _write(self, payload: bytes) -> None:
+        written: asyncio.Future[None] = self._loop.create_future()
+        await self.channel.write_queue.put(ChannelFrame(payload, should_close=False, drain_future=written))
+        await written
+
+    def _soon(self, delay: float) -> None:
+        if self._timer:
+            self._timer.cancel()
+        self._timer = (
+            self._loop.call_later(delay, self._settle) if delay else self._loop.call_soon(self._settle)
+        )
+
+    def _settle(self) -> None:
+        self._timer = None
+        queue: asyncio.Queue[Any] = self.channel.write_queue
+        if queue.full():
+            self._soon(_BUSY)
+        elif payload := self._settlements():
+            with suppress(asyncio.QueueFull):
+                queue.put_nowait(ChannelFrame(payload, should_close=False))
+
+    def _settlements(self) -> bytes:
+        """The frames that settle what was settled since the last call, and remember it as sent."""
+        if not self._acked and not self._released:
+            return b""
+        number = self.channel.number
+        released, acked = sorted(self._released), sorted(self._acked)
+        self._released, self._acked = [], []
+        self._above.update(released, acked)
+        while self._floor + 1 in self._above:
+            self._floor += 1
+            self._above.remove(self._floor)
+        parts = [frames.requeue(number, tag) for tag in released]
+        prefix = [tag for tag in acked if tag <= self._floor]
+        if prefix:
+            parts.append(frames.ack(number, prefix[-1], multiple=True))
+        parts += [frames.ack(number, tag) for tag in acked[len(prefix) :]]
+        return b"".join(parts)

@@ -1,0 +1,79 @@
+"""The file: its tables, and how it is opened."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from eventwire.errors import Unreachable
+
+VERSION = 1
+_APPLICATION = 0x45766E74  # "Evnt"
+
+_TABLES = (
+    # `retention` is in seconds; NULL keeps for ever
+    "CREATE TABLE topics (name TEXT PRIMARY KEY, partitions INTEGER NOT NULL, retention REAL) WITHOUT ROWID",
+    # `base` is the lowest offset kept, `next` the one that the next message gets
+    """CREATE TABLE partitions (id INTEGER PRIMARY KEY, topic TEXT NOT NULL, number INTEGER NOT NULL,
+       base INTEGER NOT NULL DEFAULT 0, next INTEGER NOT NULL DEFAULT 0, UNIQUE (topic, number))""",
+    # `headers` is JSON: pairs of name and value, a value's bytes as the characters U+0000 to U+00FF
+    """CREATE TABLE log (partition INTEGER NOT NULL, offset INTEGER NOT NULL, time REAL NOT NULL, id TEXT NOT NULL,
+       key BLOB, content_type TEXT, headers TEXT NOT NULL, body BLOB, PRIMARY KEY (partition, offset)) WITHOUT ROWID""",
+    # below `committed` all is settled, below `handed` all was handed out; `epoch` grows with each owner and fences the last
+    """CREATE TABLE positions (consumers TEXT NOT NULL, partition INTEGER NOT NULL, committed INTEGER NOT NULL,
+       handed INTEGER NOT NULL, epoch INTEGER NOT NULL DEFAULT 0, owner TEXT,
+       PRIMARY KEY (consumers, partition)) WITHOUT ROWID""",
+    # how often an unsettled message was handed out by earlier owners
+    """CREATE TABLE attempts (consumers TEXT NOT NULL, partition INTEGER NOT NULL, offset INTEGER NOT NULL,
+       count INTEGER NOT NULL, PRIMARY KEY (consumers, partition, offset)) WITHOUT ROWID""",
+    # an owner's partitions are leased until `expires` on the monotonic clock of this `boot`; `topics` is a JSON list
+    """CREATE TABLE members (joined INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
+       consumers TEXT NOT NULL, topics TEXT NOT NULL, boot TEXT NOT NULL, expires REAL NOT NULL)""",
+)
+
+
+def open_file(path: Path, busy_timeout: float) -> sqlite3.Connection:
+    """Open the file, creating it where there is none. Raises Unreachable, whose text says what is wrong with it."""
+    try:
+        connection = sqlite3.connect(path, timeout=busy_timeout, isolation_level=None, check_same_thread=False)
+    except sqlite3.Error as error:
+        raise Unreachable(f"cannot open {path}: {error}; its folder must exist and be writable") from error
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")  # a confirmed message survives a power failure
+        _migrate(connection, path)
+    except sqlite3.Error as error:
+        connection.close()
+        raise Unreachable(f"cannot use {path} as a broker: {error}") from error
+    except Unreachable:
+        connection.close()
+        raise
+    return connection
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    if _version(connection, path) == VERSION:
+        return
+    connection.execute("BEGIN IMMEDIATE")  # of several processes, one creates
+    try:
+        if _version(connection, path) == 0:
+            for table in _TABLES:
+                connection.execute(table)
+            connection.execute(f"PRAGMA application_id={_APPLICATION}")
+            connection.execute(f"PRAGMA user_version={VERSION}")
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    [version] = connection.execute("PRAGMA user_version").fetchone()
+    [application] = connection.execute("PRAGMA application_id").fetchone()
+    [tables] = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if tables and application != _APPLICATION:
+        raise Unreachable(f"{path} is the database of another program; give Eventwire a file of its own")
+    if version not in (0, VERSION):
+        text = f"{path} has schema version {version}, this Eventwire knows {VERSION}"
+        raise Unreachable(f"{text}; use the Eventwire that wrote it, or a new file")
+    return int(version)

@@ -1,0 +1,28 @@
+"""CloudEvents attributes: names, and values that are made for every event (CloudEvents 1.0, "Context Attributes")."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import lru_cache
+
+SPECVERSION = b"1.0"
+REQUIRED = ("id", "source", "type", "specversion")
+CORRELATION = "correlationid"
+CAUSATION = "causationid"
+TYPE_URL = "type.googleapis.com/"
+
+
+def source_of(package: str, service: str | None) -> str:
+    """The `source` of a topic's events: the service where one is configured, else the package as a URI path."""
+    return service or "/" + package.replace(".", "/")
+
+
+def rfc3339(seconds: float) -> bytes:
+    """Seconds since the Unix epoch as RFC 3339 in UTC, with microseconds."""
+    micros = round(seconds * 1_000_000)
+    return b"%b.%06dZ" % (_second(micros // 1_000_000), micros % 1_000_000)
+
+
+@lru_cache(maxsize=8)
+def _second(seconds: int) -> bytes:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode()

@@ -1,0 +1,137 @@
+"""Reading: which event a message holds, told by what the message says of itself and never by trying to parse it.
+
+Order of detection: a content type `application/cloudevents*` is structured; all required attributes as headers are binary;
+a schema id header or a leading zero byte is a registry's framing; anything else is the topic's declared format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from eventwire.errors import Undecodable, UnknownEvent
+from eventwire.message import Message
+from eventwire.policy import WireFormat
+from eventwire.topic import Event, Topic
+from eventwire.transport import Features
+from eventwire.wire import structured
+from eventwire.wire.attributes import REQUIRED, TYPE_URL
+from eventwire.wire.content import is_data, media_type
+from eventwire.wire.envelope import unwrap
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is refused before it is parsed. Sizes in bytes; `header_bytes` counts names and values of all headers."""
+
+    body: int = 64 * 1024 * 1024
+    headers: int = 512
+    header_bytes: int = 256 * 1024
+
+
+@dataclass(slots=True)
+class Incoming:
+    """A message that was told apart and not yet parsed. `data` is None for a tombstone."""
+
+    event: Event[Any]
+    data: bytes | None
+    attributes: Mapping[str, bytes]
+
+    def decode(self) -> Any:
+        """Parse the event. Raises Undecodable."""
+        try:
+            return self.event.codec.decode(self.data or b"")
+        except Exception as error:  # whatever a message backend raises, the bytes are what is wrong
+            raise Undecodable(f"the data is no {self.event.full_name}: {error}") from error
+
+
+class Reader:
+    """Reads the messages of one topic; made once per topic."""
+
+    def __init__(self, topic: Topic[Any], features: Features, limits: Limits = Limits()) -> None:
+        self._topic = topic
+        self._prefixes = features.attribute_prefixes
+        self._limits = limits
+        self._plain = WireFormat.PLAIN in (topic.wire_format, *topic.accept)
+        self._schemas = {event: (TYPE_URL + event.full_name).encode() for event in topic.events}
+
+    def read(self, message: Message) -> Incoming:
+        """Tell the event apart. Raises Undecodable and UnknownEvent."""
+        self._within_limits(message)
+        media = media_type(message.content_type)
+        attributes = self._attributes(message)
+        if message.body is None:
+            return self._tombstone(attributes)
+        if media.startswith("application/cloudevents"):
+            return self._structured(media, message.body)
+        if not all(name in attributes for name in REQUIRED):
+            return self._undescribed(message, message.body, media, attributes)
+        self._has_form(media)
+        event = self._event(attributes["type"])
+        schema = attributes.get("dataschema")
+        if schema is not None and schema != self._schemas[event] and schema.startswith(TYPE_URL.encode()):
+            raise Undecodable(f"the type says {event.type}, the dataschema {schema.decode(errors='replace')}")
+        return Incoming(event, message.body, attributes)
+
+    def _within_limits(self, message: Message) -> None:
+        limits = self._limits
+        if message.body is not None and len(message.body) > limits.body:
+            raise Undecodable(
+                f"the body has {len(message.body)} bytes, more than the {limits.body} that are read"
+            )
+        if len(message.headers) > limits.headers:
+            raise Undecodable(f"{len(message.headers)} headers, more than the {limits.headers} that are read")
+        if sum(len(name) + len(value) for name, value in message.headers) > limits.header_bytes:
+            raise Undecodable(f"the headers have more than the {limits.header_bytes} bytes that are read")
+
+    def _attributes(self, message: Message) -> dict[str, bytes]:
+        headers = dict(message.headers)
+        for prefix in self._prefixes:
+            if prefix + "specversion" in headers:
+                cut = len(prefix)
+                return {name[cut:]: value for name, value in headers.items() if name.startswith(prefix)}
+        prefix = self._prefixes[0]
+        return {
+            name.removeprefix(prefix): value for name, value in headers.items() if name.startswith(prefix)
+        }
+
+    def _structured(self, media: str, body: bytes) -> Incoming:
+        attributes, data, name = structured.read(media, body)
+        event = self._event(attributes["type"])
+        if name is not None and name != event.full_name:
+            raise Undecodable(f"the CloudEvent's type is {event.type} and its data a {name[:200]}")
+        return Incoming(event, data, attributes)
+
+    def _undescribed(
+        self, message: Message, body: bytes, media: str, attributes: dict[str, bytes]
+    ) -> Incoming:
+        if message.header("__value_schema_id") is not None or body[:1] == b"\0":
+            raise Undecodable("the message is framed with a schema id, and no schema registry is configured")
+        if not self._plain:
+            raise Undecodable(
+                f"no CloudEvents attributes, and topic {self._topic.name} does not accept PLAIN: "
+                "declare `accept: [WIRE_FORMAT_PLAIN]` if such messages are expected"
+            )
+        self._has_form(media)
+        event, data = unwrap(self._topic, body, self._topic.data_format)
+        return Incoming(event, data, attributes)
+
+    def _tombstone(self, attributes: dict[str, bytes]) -> Incoming:
+        if not self._topic.compact:
+            raise Undecodable(
+                f"the message has no body, and topic {self._topic.name} is not compacted: no tombstones"
+            )
+        return Incoming(self._topic.events[0], None, attributes)
+
+    def _event(self, type_name: bytes) -> Event[Any]:
+        event = self._topic.by_type.get(type_name.decode(errors="replace"))
+        if event is None:
+            shown = type_name[:200].decode(errors="replace")
+            raise UnknownEvent(f"topic {self._topic.name}: `{shown}` is no event type known here")
+        return event
+
+    def _has_form(self, media: str) -> None:
+        form = self._topic.data_format
+        if not is_data(media, form):
+            raise Undecodable(f"content type `{media}`, but topic {self._topic.name} is {form.value}")

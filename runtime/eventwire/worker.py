@@ -1,0 +1,271 @@
+"""The worker: one consumer group's member, from its broker connections to its handlers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Collection, Generator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AsyncExitStack, contextmanager
+from types import TracebackType
+from typing import Any, Self
+
+from eventwire.binding import bind
+from eventwire.bus import Bus
+from eventwire.context import Context
+from eventwire.counts import Counts
+from eventwire.deadline import Deadlines
+from eventwire.dispatch import Policies, chain, dead_letter_spec
+from eventwire.errors import ConfigurationError, EventwireError
+from eventwire.handler import AnyHandler, HandlerFactory
+from eventwire.lanes import Lanes, Runner
+from eventwire.middleware.base import Middleware
+from eventwire.policy import DeadLetterPolicy, OnExhausted, Ordering, RetryPolicy, Start, Unhandled
+from eventwire.route import require_order, spec_of
+from eventwire.topic import Topic
+from eventwire.transport import Consumer, Delivery, Subscription, TopicPartition, Transport
+
+_log = logging.getLogger("eventwire.worker")
+_FETCH = 500
+_SETTLE_TIMEOUT = 30.0
+
+
+class Worker:
+    """Handles the events of its handlers' topics as one member of consumer group `group`.
+
+    `handlers` are handler instances, which serve all deliveries, or factories of one per delivery. `concurrency`: how
+    many deliveries are handled at once; those of one key of an ordered topic always one after the other. `timeout`:
+    seconds for one attempt, None for no limit. `retry`, `dead_letter`: the group's own policies instead of the topics'.
+    `on_exhausted`: what happens to an event that no attempt could handle where the dead letter is disabled.
+    `unhandled`: what happens to events that no handler overrides. `start`: where a group that never read begins.
+    `max_uncommitted`: per partition, the bound on what is fetched and not settled. `commit_interval`: seconds between
+    settlements at the broker. `grace`: seconds that a stopping worker gives its handlers.
+
+    An event is acknowledged after its handler returned, or when it is safe in the dead letter; never on cancellation.
+    Raises HandlerError and ConfigurationError.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        *handlers: AnyHandler | HandlerFactory,
+        group: str,
+        concurrency: int = 64,
+        timeout: float | None = None,
+        retry: RetryPolicy | None = None,
+        dead_letter: DeadLetterPolicy | None = None,
+        on_exhausted: OnExhausted = OnExhausted.STOP,
+        unhandled: Unhandled = Unhandled.SKIP,
+        start: Start = Start.EARLIEST,
+        max_uncommitted: int = 1000,
+        commit_interval: float = 0.2,
+        grace: float = 20.0,
+        middleware: Sequence[Middleware] = (),
+    ) -> None:
+        if not group:
+            raise ConfigurationError("a worker needs the name of its consumer group")
+        if concurrency < 1 or max_uncommitted < 1:
+            raise ConfigurationError("concurrency and max_uncommitted are 1 or more")
+        self.counts = Counts()
+        self._bus = bus
+        self._bound = bind(handlers, self._threads)
+        self._policies = Policies(
+            group, retry, dead_letter, on_exhausted, unhandled, timeout, tuple(middleware)
+        )
+        self._start = start
+        self._max_uncommitted = max_uncommitted
+        self._commit_interval = commit_interval
+        self._grace = grace
+        self._concurrency = concurrency
+        self._pool: Executor | None = None
+        self._topics = {topic.name: topic for topic in self._bound}
+        self._ordered = {name for name, topic in self._topics.items() if topic.ordering is Ordering.PER_KEY}
+        deadlines = Deadlines(_SETTLE_TIMEOUT)
+        self._chains = {
+            topic.name: chain(bus, topic, calls, self._policies, self.counts, deadlines)
+            for topic, calls in self._bound.items()
+        }
+        self._lanes = Lanes(self._handle, self._lane_of, concurrency)
+        self._stop = asyncio.Event()
+        self._stop_now = asyncio.Event()
+        self._reading = asyncio.Event()
+        self._background: asyncio.Task[None] | None = None
+
+    # --- life
+
+    async def run(self) -> None:
+        """Work until `stop()`, SIGTERM or SIGINT; then drain within `grace`. A second signal stops at once. Once only.
+
+        Starts the bus when it is not started, and then closes it too. Raises CapabilityError, TopicMissing, Unreachable,
+        BrokerError and WorkerStopped; nothing that was not handled is acknowledged.
+        """
+        with self._signals():
+            await self._run()
+
+    def stop(self) -> None:
+        """Ask for the end: what runs is finished within `grace`, what has not started is given back."""
+        self._stop.set()
+
+    async def __aenter__(self) -> Self:
+        """Work in the background, without signal handlers; return when every topic is being read."""
+        self._background = asyncio.create_task(self._run(), name=f"eventwire worker {self._policies.group}")
+        reading = asyncio.create_task(self._reading.wait())
+        try:
+            await asyncio.wait({self._background, reading}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            reading.cancel()
+        if self._background.done():
+            await self._background
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        if self._background is not None:
+            await self._background
+
+    async def _run(self) -> None:
+        started = self._bus.started
+        await self._bus.start()
+        try:
+            async with AsyncExitStack() as stack:
+                await self._prepare()
+                consumers = [
+                    await self._join(stack, transport, topics) for transport, topics in self._by_transport()
+                ]
+                await self._work(consumers)
+        finally:
+            if isinstance(self._pool, ThreadPoolExecutor):
+                self._pool.shutdown(wait=False, cancel_futures=True)
+            if not started:
+                await self._bus.close()
+
+    async def _prepare(self) -> None:
+        for topic in self._bound:
+            transport = self._bus.transport(topic)
+            require_order(topic, transport.features)
+            await self._bus.prepare([topic], [self._policies.group])
+            if (spec := dead_letter_spec(topic, self._policies)) is not None:
+                await (transport.declare([spec], []) if self._bus.declares else transport.check([spec], []))
+
+    def _by_transport(self) -> list[tuple[Transport, list[Topic[Any]]]]:
+        found: dict[int, tuple[Transport, list[Topic[Any]]]] = {}
+        for topic in self._bound:
+            transport = self._bus.transport(topic)
+            found.setdefault(id(transport), (transport, []))[1].append(topic)
+        return list(found.values())
+
+    async def _join(
+        self, stack: AsyncExitStack, transport: Transport, topics: Sequence[Topic[Any]]
+    ) -> Consumer:
+        consumer = await transport.subscribe(
+            Subscription(
+                self._policies.group,
+                tuple(spec_of(topic) for topic in topics),
+                start=self._start,
+                max_uncommitted=self._max_uncommitted,
+                commit_interval=self._commit_interval,
+                on_revoke=self._revoked,
+            )
+        )
+        stack.push_async_callback(consumer.close)
+        return consumer
+
+    # --- working
+
+    async def _work(self, consumers: Sequence[Consumer]) -> None:
+        lanes = asyncio.create_task(self._lanes.run())
+        intakes = [asyncio.create_task(self._take_in(consumer)) for consumer in consumers]
+        stop = asyncio.create_task(self._stop.wait())
+        self._reading.set()
+        try:
+            done, _ = await asyncio.wait({lanes, stop, *intakes}, return_when=asyncio.FIRST_COMPLETED)
+            await _end(intakes)
+            if lanes not in done:
+                await self._drain(0.0 if stop not in done else self._grace)
+                for consumer in consumers:
+                    await consumer.flush()
+        finally:
+            await _end([*intakes, stop, lanes])
+        for task in (lanes, *intakes):
+            if not task.cancelled() and (error := task.exception()) is not None:
+                raise _first(error)
+
+    async def _take_in(self, consumer: Consumer) -> None:
+        while True:
+            self._lanes.put(await consumer.fetch(_FETCH))
+            await asyncio.sleep(0)  # a consumer that always has messages must not starve the handlers
+
+    def _lane_of(self, delivery: Delivery) -> tuple[str, int, bytes | None] | None:
+        message = delivery.message
+        return (message.topic, delivery.partition, message.key) if message.topic in self._ordered else None
+
+    async def _handle(self, delivery: Delivery, runner: Runner) -> Exception | None:
+        name = delivery.message.topic
+        context = Context(self._bus, self._topics[name], self._policies.group, delivery, runner)
+        await self._chains[name](context)
+        return context.failure
+
+    async def _revoked(self, partitions: Collection[TopicPartition]) -> None:
+        await self._lanes.drain(partitions, self._grace / 2)
+
+    async def _drain(self, seconds: float) -> None:
+        drain = asyncio.create_task(self._lanes.drain(None, seconds))
+        now = asyncio.create_task(self._stop_now.wait())
+        try:
+            await asyncio.wait({drain, now}, return_when=asyncio.FIRST_COMPLETED)
+            if not drain.done():
+                await self._lanes.drain(None, 0.0)
+            await drain
+        finally:
+            await _end([drain, now])
+
+    def _threads(self) -> Executor:
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(
+                self._concurrency, thread_name_prefix=f"eventwire-{self._policies.group}"
+            )
+        return self._pool
+
+    @contextmanager
+    def _signals(self) -> Generator[None]:
+        loop = asyncio.get_running_loop()
+        taken: list[signal.Signals] = []
+        try:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self._signalled)
+                taken.append(number)
+        except (
+            RuntimeError,
+            ValueError,
+            NotImplementedError,
+        ):  # another thread than the main one, or no such signals here
+            _log.debug("signal handlers cannot be set here: stop the worker with stop()")
+        try:
+            yield
+        finally:
+            for number in taken:
+                loop.remove_signal_handler(number)
+
+    def _signalled(self) -> None:
+        if self._stop.is_set():
+            self._stop_now.set()
+        self._stop.set()
+
+
+async def _end(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _first(error: BaseException) -> BaseException:
+    """The error that a task group wrapped; an error of ours before any other."""
+    while isinstance(error, BaseExceptionGroup):
+        group: BaseExceptionGroup[BaseException] = error
+        error = next(
+            (each for each in group.exceptions if isinstance(each, EventwireError)), group.exceptions[0]
+        )
+    return error

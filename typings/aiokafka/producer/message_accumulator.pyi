@@ -1,0 +1,15 @@
+from collections.abc import Sequence
+
+class BatchBuilder:
+    def append(
+        self,
+        *,
+        timestamp: int | None,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes]] = ...,
+    ) -> object | None: ...
+    def record_count(self) -> int: ...
+
+class MessageAccumulator:
+    def fail_all(self, exception: Exception) -> None: ...
