@@ -25,7 +25,7 @@ gen: setup ## Python from the .proto files of PROTO= into OUT=
 	@$(python) -m eventwire gen "$(PROTO)" --out "$(OUT)" $(ARGS)
 
 test: setup ## unit, golden, typing, embedded and real-server tests, then the matrix (ARGS= goes to pytest)
-	@$(python) -m tools.servers run -- $(python) -m pytest $(ARGS)
+	@$(python) -m pytest $(ARGS)
 
 check: setup ## ruff, mypy, pyright, buf lint, generated code current, import direction
 	@$(python) -m tools.check

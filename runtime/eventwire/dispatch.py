@@ -88,7 +88,7 @@ def dead_letter_of(
 
 
 def chain(
-    bus: Bus, topic: Topic[Any], calls: Calls, policies: Policies, counts: Counts, deadlines: Deadlines
+    bus: Bus, topic: Topic[Any], calls: Calls, *, policies: Policies, counts: Counts, deadlines: Deadlines
 ) -> HandleNext:
     """The topic's chain, ending in the handlers."""
     reader = Reader(topic, bus.transport(topic).features)

@@ -10,7 +10,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias, cast, get_args, get_type_hints
 
 from eventwire.errors import HandlerError
 from eventwire.topic import Event, Topic
@@ -64,8 +64,7 @@ def _check(cls: type[_Handles], entries: Mapping[str, Entry], *, is_sync: bool) 
     for base in cls.__mro__:
         if issubclass(base, _Handles) and base.eventwire_generated:
             continue
-        members: Mapping[str, object] = vars(base)
-        for name, method in members.items():
+        for name, method in vars(cast("type[object]", base)).items():
             if name.startswith("on_") and callable(method):
                 _check_method(cls, name, method, entries, is_sync=is_sync)
 

@@ -17,8 +17,8 @@ def key_bytes(event: Event[M], message: M) -> bytes | None:
     value = event.key.read(message)
     if value is None or value in ("", b""):
         raise InvalidEvent(
-            f"{event.full_name}.{event.key.path} is the key of its topic and is {'unset' if value is None else 'empty'}: "
-            "set it before publishing"
+            f"{event.full_name}.{event.key.path} is the key of its topic and is "
+            f"{'unset' if value is None else 'empty'}: set it before publishing"
         )
     return encode_key(value, event.key.kind)
 

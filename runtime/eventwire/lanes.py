@@ -59,10 +59,10 @@ class Runner:
         if self._nap is not None:
             self._nap.cancel()
 
-    @property
-    def cancelled(self) -> bool:
-        """Whether its task was asked to stop what it is doing."""
-        return self.task is not None and self.task.cancelling() > 0
+    def refuse_if_cancelled(self) -> None:
+        """Raise CancelledError when a handler swallowed it: what was cancelled did not finish."""
+        if self.task is not None and self.task.cancelling():
+            raise asyncio.CancelledError
 
     def cancel(self) -> None:
         """Cancel the delivery being handled; the runner goes on."""
@@ -93,7 +93,7 @@ class Lanes:
                 runner.task = group.create_task(self._run(runner))
 
     def put(self, deliveries: Iterable[Delivery]) -> None:
-        """Add deliveries, a partition's in offset order. Never blocks: the consumer's `max_uncommitted` is the bound."""
+        """Add deliveries, a partition's in offset order. The consumer's `max_uncommitted` is the bound."""
         lane_of, lanes, ready = self._lane_of, self._lanes, self._ready
         for delivery in deliveries:
             self.waiting += 1
@@ -187,8 +187,7 @@ class Lanes:
         delivery = runner.delivery = lane[0]
         try:
             failure = await self._handle(delivery, runner)
-            if runner.cancelled:  # a handler that swallows its cancellation did not finish
-                raise asyncio.CancelledError
+            runner.refuse_if_cancelled()
             delivery.ack(failure)
         except asyncio.CancelledError:
             delivery.release()

@@ -27,7 +27,7 @@ class FieldKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Codec(Generic[M]):
-    """An event message's two functions. `decode` raises ValueError (or a subclass) for bytes that are no such message."""
+    """An event message's two functions. `decode` raises for bytes that are no such message."""
 
     encode: Callable[[M], bytes]
     decode: Callable[[bytes], M]
@@ -60,8 +60,8 @@ class Event(Generic[M]):
 
     `type` is the CloudEvents type, `full_name` the Protobuf message's. `member` and `number` are the oneof member that
     holds it in the topic message; both are unset for a topic that is its own single event. `time` gives seconds since
-    the Unix epoch. `redacted` are the paths of fields marked `debug_redact`. Compared by identity, so that looking one up
-    costs nothing.
+    the Unix epoch. `redacted` are the paths of fields marked `debug_redact`. Compared by identity: looking
+    one up costs nothing.
     """
 
     type: str

@@ -2,8 +2,8 @@
 
     scheme://[user[:password]@]host[:port][,host[:port]...][/path][?option=value&...]
 
-Hosts may be IPv6 addresses in brackets. User, password and path are percent-decoded (RFC 3986, section 2.1). The password
-never appears in `str()`, `repr()` or an error.
+Hosts may be IPv6 addresses in brackets. User, password and path are percent-decoded (RFC 3986, section 2.1). The
+password never appears in `str()`, `repr()` or an error.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from collections.abc import Collection, Generator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack, contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from eventwire.binding import bind
 from eventwire.bus import Bus
@@ -83,7 +83,9 @@ class Worker:
         self._ordered = {name for name, topic in self._topics.items() if topic.ordering is Ordering.PER_KEY}
         deadlines = Deadlines(_SETTLE_TIMEOUT)
         self._chains = {
-            topic.name: chain(bus, topic, calls, self._policies, self.counts, deadlines)
+            topic.name: chain(
+                bus, topic, calls, policies=self._policies, counts=self.counts, deadlines=deadlines
+            )
             for topic, calls in self._bound.items()
         }
         self._lanes = Lanes(self._handle, self._lane_of, concurrency)
@@ -97,8 +99,8 @@ class Worker:
     async def run(self) -> None:
         """Work until `stop()`, SIGTERM or SIGINT; then drain within `grace`. A second signal stops at once. Once only.
 
-        Starts the bus when it is not started, and then closes it too. Raises CapabilityError, TopicMissing, Unreachable,
-        BrokerError and WorkerStopped; nothing that was not handled is acknowledged.
+        Starts the bus when it is not started, and then closes it too. Raises CapabilityError, TopicMissing,
+        Unreachable, BrokerError and WorkerStopped; nothing that was not handled is acknowledged.
         """
         with self._signals():
             await self._run()
@@ -264,8 +266,6 @@ async def _end(tasks: Sequence[asyncio.Task[Any]]) -> None:
 def _first(error: BaseException) -> BaseException:
     """The error that a task group wrapped; an error of ours before any other."""
     while isinstance(error, BaseExceptionGroup):
-        group: BaseExceptionGroup[BaseException] = error
-        error = next(
-            (each for each in group.exceptions if isinstance(each, EventwireError)), group.exceptions[0]
-        )
+        inside: tuple[BaseException, ...] = cast("BaseExceptionGroup[BaseException]", error).exceptions
+        error = next((each for each in inside if isinstance(each, EventwireError)), inside[0])
     return error

@@ -36,7 +36,7 @@ def test_blocks_and_their_directives(page: Page) -> None:
         ("text", ""),
         ("python", "error"),
         ("text", ""),
-        ("sh", "setup"),
+        ("sh", ""),
         ("console", "fails"),
     ]
 

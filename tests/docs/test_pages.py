@@ -32,7 +32,7 @@ def shell_blocks(page: Page) -> list[Block]:
     return [
         block
         for block in page.blocks
-        if block.language in SHELLS and block.directive in {"", "fails", "setup"}
+        if block.language in SHELLS and block.directive in {"", "fails"}
     ]
 
 

@@ -2,7 +2,7 @@
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.consumer import AIOKafkaConsumer
 from aiokafka.producer import AIOKafkaProducer
-from aiokafka.structs import ConsumerRecord, OffsetAndMetadata, RecordMetadata, TopicPartition
+from aiokafka.structs import ConsumerRecord, OffsetAndMetadata, TopicPartition
 
 __all__ = [
     "AIOKafkaConsumer",
@@ -10,6 +10,5 @@ __all__ = [
     "ConsumerRebalanceListener",
     "ConsumerRecord",
     "OffsetAndMetadata",
-    "RecordMetadata",
     "TopicPartition",
 ]

@@ -17,7 +17,8 @@ _FROM = re.compile(r"^from (?P<parent>\S.*?) import (?P<name>\S.*?_pb2) as (?P<a
 _LOADED = re.compile(r"^(?P<alias>\S.*?) = importlib\.import_module\('(?P<module>[^']+)'\)$", re.MULTILINE)
 _STAR = re.compile(r"^from (?P<module>\S.*?_pb2) import \*$", re.MULTILINE)
 _COPIED = re.compile(
-    r"^try:\n  (?P<alias>\S.*?) = (?P<copy>.*)\nexcept AttributeError:\n  .* = .*$", re.MULTILINE
+    r"^try:\n  (?P<alias>\S.*?) = (?P<copy>.*)\nexcept AttributeError:\n  .* = \S.*?_pb2\.(?P<path>.*)$",
+    re.MULTILINE,
 )
 _BUILT = re.compile(r"(BuildTopDescriptorsAndMessages\(DESCRIPTOR, ')(?P<module>[^']+)(', _globals\))")
 
@@ -33,11 +34,17 @@ class Imports:
         """Return the text of a ``_pb2.py`` with imports that work where it will stand."""
         head, descriptor, rest = source.partition(_DESCRIPTOR)
         head = _COPIED.sub(self._copied, head)
-        head = _PLAIN.sub(lambda found: self._import(found["name"], found["alias"]), head)
-        head = _FROM.sub(lambda found: self._import(f"{found['parent']}.{found['name']}", found["alias"]), head)
         head = _LOADED.sub(lambda found: self._import(found["module"], found["alias"]), head)
+        head = _PLAIN.sub(lambda found: self._import(found["name"], found["alias"]), head)
+        head = _FROM.sub(
+            lambda found: self._import(f"{found['parent']}.{found['name']}", found["alias"]), head
+        )
         head = _STAR.sub(lambda found: self._star(found["module"]), head)
-        return head + descriptor + _BUILT.sub(lambda found: found[1] + self._placed(found["module"]) + found[3], rest)
+        return (
+            head
+            + descriptor
+            + _BUILT.sub(lambda found: found[1] + self._placed(found["module"]) + found[3], rest)
+        )
 
     def _placed(self, module: str) -> str:
         if self.package is None or is_external(module) or module not in self.moved:
@@ -59,7 +66,9 @@ class Imports:
         return f"import importlib\nglobals().update((name, value) for name, value in {public})"
 
     def _copied(self, found: re.Match[str]) -> str:
-        # The other branch serves modules of protoc 2; it names the path as attributes, which a keyword cannot be.
+        # The second branch serves modules of protoc 2; it names the path as attributes, which a keyword cannot be.
+        if not has_keyword(found["path"]):
+            return found[0]
         holder, _, name = found["copy"].partition("_pb2.")
         return f"{_name(found['alias'])} = {_name(holder + '_pb2')}.{_name(name)}"
 

@@ -11,7 +11,12 @@ from pathlib import Path
 from eventwire_gen.compile.sources import Source
 from eventwire_gen.faults import Refused
 
-_RUN = "import sys; from grpc_tools._protoc_compiler import run_main; sys.exit(run_main([a.encode() for a in sys.argv]))"
+# grpc_tools.protoc would also put finders for .proto files on sys.meta_path.
+_RUN = """
+import sys
+from grpc_tools._protoc_compiler import run_main
+sys.exit(run_main([argument.encode() for argument in sys.argv]))
+"""
 _LOGGED = re.compile(r"^[IWE]\d{4} [^]]*\] ")
 _LOGGING_NOTICE = "WARNING: All log messages before absl::InitializeLog()"
 
@@ -58,8 +63,11 @@ def start(
         arguments += [f"--{language}_out={language}.zip", *further]
     arguments += [str(source.root.resolve() / source.name) for source in sources]
     (folder / "arguments").write_text("\n".join(arguments), encoding="utf-8")
-    process = subprocess.Popen(
-        [sys.executable, "-c", _RUN, "@arguments"], cwd=folder, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
+    process = subprocess.Popen(  # noqa: S603  our own Python with arguments in a file
+        [sys.executable, "-c", _RUN, "@arguments"],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
     )
     shown = {f"{root.resolve()}/": f"{root}/" for root in roots}
     return Started(process, folder, tuple(f"{language}.zip" for language in languages), shown)

@@ -45,14 +45,12 @@ def select(proto: Sequence[Path], include: Sequence[Path], paths: Sequence[Path]
         for root in proto:
             _must_exist(root)
         return _selection(known, _below(known, include), partial=False)
-    roots, chosen = _named(paths, known, [*known, *include])
+    roots, chosen = _named(paths, [*known, *include])
     used = [root for root in known if any(source.root == root for source in chosen)]
     return _selection([*roots, *used], chosen, partial=bool(used))
 
 
-def _named(
-    paths: Sequence[Path], known: Sequence[Path], searched: Sequence[Path]
-) -> tuple[list[Path], list[Source]]:
+def _named(paths: Sequence[Path], searched: Sequence[Path]) -> tuple[list[Path], list[Source]]:
     roots: list[Path] = []
     chosen: list[Source] = []
     for path in paths:
@@ -76,25 +74,25 @@ def _below(roots: Sequence[Path], include: Sequence[Path]) -> Iterator[Source]:
     others = [path.resolve() for path in include]
     for root in roots:
         for source in _files(root, root):
-            if not any(other != root.resolve() and other in source.path.resolve().parents for other in others):
+            if not any(
+                other != root.resolve() and other in source.path.resolve().parents for other in others
+            ):
                 yield source
 
 
 def _files(path: Path, root: Path) -> Iterator[Source]:
-    if path.is_file():
-        names = [str(path)]
-    else:
-        names = [os.path.join(folder, name) for folder, name in _walk(path) if name.endswith(".proto")]
-    for found in names:
-        name = Path(found).resolve().relative_to(root.resolve()).as_posix()
-        if not name.startswith(_NEVER):
-            yield Source(name, root)
+    below = path.resolve().relative_to(root.resolve())
+    names = [below] if path.is_file() else [below / name for name in _walk(path)]
+    for name in names:
+        if not name.as_posix().startswith(_NEVER):
+            yield Source(name.as_posix(), root)
 
 
-def _walk(path: Path) -> Iterator[tuple[str, str]]:
+def _walk(path: Path) -> Iterator[Path]:
     for folder, folders, files in os.walk(path):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _NOT_ENTERED)
-        yield from ((folder, name) for name in files)
+        below = Path(folder).relative_to(path)
+        yield from (below / name for name in files if name.endswith(".proto"))
 
 
 def _must_exist(path: Path) -> None:

@@ -1,7 +1,7 @@
 """Reading: which event a message holds, told by what the message says of itself and never by trying to parse it.
 
-Order of detection: a content type `application/cloudevents*` is structured; all required attributes as headers are binary;
-a schema id header or a leading zero byte is a registry's framing; anything else is the topic's declared format.
+Order of detection: a content type `application/cloudevents*` is structured; all required attributes as headers are
+binary; a schema id header or a leading zero byte is a registry's framing; anything else is the topic's declared format.
 """
 
 from __future__ import annotations

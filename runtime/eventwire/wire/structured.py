@@ -1,6 +1,7 @@
 """CloudEvents structured mode: the whole event in the body.
 
-Sources: CloudEvents "Protobuf Event Format" 1.0 (field numbers as in its cloudevents.proto) and "JSON Event Format" 1.0.
+Sources: CloudEvents "Protobuf Event Format" 1.0 (field numbers as in its cloudevents.proto) and "JSON Event
+Format" 1.0.
 The message classes live in a descriptor pool of their own: `io.cloudevents.v1` cannot be a Python package (`io`), and
 another library may have loaded the same file.
 """
@@ -65,8 +66,9 @@ def _write_protobuf(attributes: Mapping[str, str], data: bytes, full_name: str) 
         source=attributes["source"],
         spec_version=attributes["specversion"],
         type=attributes["type"],
-        proto_data=any_pb2.Any(type_url=TYPE_URL + full_name, value=data),
     )
+    event.proto_data.type_url = TYPE_URL + full_name
+    event.proto_data.value = data
     for name, value in optional.items():
         if name == "time":
             event.attributes[name].ce_timestamp.FromJsonString(value)

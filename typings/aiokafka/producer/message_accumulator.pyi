@@ -1,5 +1,3 @@
-from collections.abc import Sequence
-
 class BatchBuilder:
     def append(
         self,
@@ -7,7 +5,7 @@ class BatchBuilder:
         timestamp: int | None,
         key: bytes | None,
         value: bytes | None,
-        headers: Sequence[tuple[str, bytes]] = ...,
+        headers: list[tuple[str, bytes]] = ...,
     ) -> object | None: ...
     def record_count(self) -> int: ...
 

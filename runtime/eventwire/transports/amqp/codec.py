@@ -8,9 +8,9 @@ name that repeats becomes one field with an array of values. Text is written as 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from pamqp.commands import Basic
 
@@ -133,15 +133,20 @@ def attempt(properties: Basic.Properties, *, redelivered: bool) -> int:
     return count + 1 if type(count) is int and count > 0 else 2
 
 
-def _headers(table: dict[str, Any], without: Iterable[str]) -> Headers:
+def _headers(table: dict[str, Any], without: Collection[str]) -> Headers:
     return tuple(
         [
             (name, value.encode() if type(value) is str else _octets(value))
             for name, given in table.items()
             if name not in without
-            for value in (given if type(given) is list and given else (given,))
+            for value in (given if _is_array(given) else (given,))
         ]
     )
+
+
+def _is_array(value: object) -> TypeGuard[list[Any]]:
+    """Whether it stands for a name that repeats. An empty array is a value: it has to stay visible."""
+    return isinstance(value, list) and value != []
 
 
 def _octets(value: Any) -> bytes:

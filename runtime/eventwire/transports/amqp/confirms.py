@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import aiormq.channel
 from aiormq.abc import ChannelFrame
+
+from eventwire.transports.amqp.client import Channel
 
 _BUFFER = 1024 * 1024
 """Bytes that wait for the socket before publishers have to."""
@@ -47,7 +48,7 @@ class ChannelLost(Exception):
 class ConfirmChannel:
     """Publishes on one aiormq channel. `lost` is true once the channel closed: it never opens again."""
 
-    def __init__(self, channel: aiormq.channel.Channel) -> None:
+    def __init__(self, channel: Channel) -> None:
         self.number = channel.number
         self.frame_max = channel.connection.connection_tune.frame_max
         self.lost: ChannelLost | None = None
@@ -121,7 +122,7 @@ class ConfirmChannel:
             await written
             self._room.set()
 
-    def _on_close(self, closing: asyncio.Future[Any]) -> None:
+    def _on_close(self, closing: asyncio.Future[None]) -> None:
         cause = asyncio.CancelledError() if closing.cancelled() else closing.exception()
         self.lost = ChannelLost(str(cause) or type(cause).__name__)
         self._writer.cancel()

@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import aio_pika
 import aiormq
-import aiormq.channel
 from aio_pika.connection import make_url
 from aiormq.exceptions import (
     AMQPError,
@@ -19,6 +18,7 @@ from aiormq.exceptions import (
 )
 
 from eventwire.errors import BrokerError, TopicMismatch, TopicMissing, Unreachable
+from eventwire.transports.amqp.client import Channel
 from eventwire.transports.amqp.settings import Settings
 from eventwire.url import Host
 
@@ -80,14 +80,14 @@ async def _connect(settings: Settings, arguments: Mapping[str, Any], host: Host)
     return connection
 
 
-async def open_channel(connection: aio_pika.Connection, *, confirms: bool = False) -> aiormq.channel.Channel:
+async def open_channel(connection: aio_pika.Connection, *, confirms: bool = False) -> Channel:
     """Open a channel at aiormq's level: aio-pika's wrappers cost a task and a dozen callbacks per message."""
     if connection.transport is None:
         raise aiormq.ChannelInvalidStateError("the connection is closed")
     channel = await connection.transport.connection.channel(
         publisher_confirms=confirms, on_return_raises=True, frame_buffer_size=_FRAMES
     )
-    return cast("aiormq.channel.Channel", channel)
+    return cast("Channel", channel)
 
 
 async def hang_up(connection: aio_pika.Connection, within: float) -> None:

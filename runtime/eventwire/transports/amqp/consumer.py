@@ -8,11 +8,11 @@ import random
 from collections.abc import Sequence
 
 import aio_pika
-import aiormq.channel
 
 from eventwire.errors import BrokerError, Closed, Unreachable
 from eventwire.transport import Subscription, TopicPartition
 from eventwire.transports.amqp import names, topology
+from eventwire.transports.amqp.client import Channel
 from eventwire.transports.amqp.connection import REFUSED, calling, dial, hang_up, open_channel
 from eventwire.transports.amqp.session import AmqpDelivery, Session
 from eventwire.transports.amqp.settings import Settings
@@ -115,7 +115,7 @@ class AmqpConsumer:
             await self._ask(channel, self._session)
         self._changed.set()
 
-    async def _ask(self, channel: aiormq.channel.Channel, session: Session) -> None:
+    async def _ask(self, channel: Channel, session: Session) -> None:
         queues = list(self._sources)
         random.shuffle(queues)
         for queue in queues:

@@ -3,11 +3,13 @@
     topic NAME                     topic exchange NAME
     group, ordered topic           one queue NAME.GROUP.p0, NAME.GROUP.p1, ... per partition
     group, unordered topic         one queue NAME.GROUP
-    what passed the delivery limit queue NAME.GROUP.undelivered
+    what passed the delivery limit queue NAME.GROUP.undelivered, NAME.GROUP.undelivered-PARTITIONS where ordered
     topic that is a queue          exchange NAME and queue NAME
 
 The map is injective: in a group's name everything but ASCII letters, digits, `_` and `-` is percent-encoded, so it has
 no dot, and a group named like the last part of another queue (`p0`, `undelivered`) has its first letter encoded.
+The number of partitions stands in a name because the broker compares the names of dead-letter queues when a queue is
+declared again, and so refuses another number.
 A queue topic that is named exactly as a group's queue is refused by the broker, because their arguments differ.
 """
 
@@ -21,7 +23,7 @@ from eventwire.transport import TopicSpec
 _LIMIT = 255
 """AMQP 0-9-1 section 4.2.5.3: short strings, such as names and routing keys, have at most 255 bytes."""
 _PLAIN = re.compile(r"[A-Za-z0-9_-]")
-_RESERVED = re.compile(r"p\d+|undelivered")
+_RESERVED = re.compile(r"p\d+|undelivered(-\d+)?")
 
 
 def exchange(topic: TopicSpec) -> str:
@@ -41,7 +43,8 @@ def queues(topic: TopicSpec, group: str) -> tuple[str, ...]:
 
 def undelivered(topic: TopicSpec, group: str) -> str:
     """The queue that keeps what the broker gave up delivering to the group."""
-    return fitted(f"{topic.name}.{_segment(group)}.undelivered")
+    count = f"-{topic.partitions}" if topic.ordered else ""
+    return fitted(f"{topic.name}.{_segment(group)}.undelivered{count}")
 
 
 def binding(topic: TopicSpec, partition: int) -> str:

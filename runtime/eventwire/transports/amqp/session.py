@@ -6,14 +6,14 @@ import asyncio
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import aiormq.channel
 from aiormq.abc import ChannelFrame, DeliveredMessage
 
 from eventwire.message import Message
 from eventwire.transport import TopicPartition
 from eventwire.transports.amqp import codec, frames
+from eventwire.transports.amqp.client import Channel
 
 _BUSY = 0.005
 """Seconds until acks are tried again when the socket does not take them."""
@@ -68,7 +68,7 @@ class Session:
 
     def __init__(
         self,
-        channel: aiormq.channel.Channel,
+        channel: Channel,
         sources: Mapping[str, TopicPartition],
         interval: float,
         batch: int,
@@ -156,7 +156,7 @@ class Session:
 
     def _settle(self) -> None:
         self._timer = None
-        queue: asyncio.Queue[Any] = self.channel.write_queue
+        queue: asyncio.Queue[ChannelFrame] = self.channel.write_queue
         if queue.full():
             self._soon(_BUSY)
         elif payload := self._settlements():

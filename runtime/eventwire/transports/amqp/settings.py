@@ -24,8 +24,10 @@ _CLIENTS = ("name", "auth", "cafile", "capath", "cadata", "certfile", "keyfile")
 _SET_BY_URL = frozenset(
     {"url", "host", "port", "login", "password", "virtualhost", "ssl", "loop", "timeout", "connection_class"}
 )
-_DRIVER = frozenset(inspect.signature(aio_pika.connect).parameters) - _SET_BY_URL - {"kwargs"} | set(_CLIENTS)
-_DRIVER |= {"heartbeat", "interleave", "happy_eyeballs_delay"}
+_DRIVER = {
+    *(set(inspect.signature(aio_pika.connect).parameters) - _SET_BY_URL - {"kwargs"}),
+    *(*_CLIENTS, "heartbeat", "interleave", "happy_eyeballs_delay"),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import aio_pika
-import aiormq.channel
 from aiormq.exceptions import ChannelNotFoundEntity
 
 from eventwire.errors import TopicMissing
 from eventwire.transport import TopicSpec
 from eventwire.transports.amqp import names
+from eventwire.transports.amqp.client import Channel
 from eventwire.transports.amqp.connection import calling, open_channel
 
 DELIVERY_LIMIT = 1000
@@ -19,6 +19,8 @@ DELIVERY_LIMIT = 1000
 letter, far above any `max_attempts`: a crash counts for every message that was prefetched. Always explicit: RabbitMQ 4
 sets 20 where nothing is said."""
 _QUORUM = {"x-queue-type": "quorum"}
+_KEPT = _QUORUM | {"x-delivery-limit": 1_000_000}
+"""Where there is nothing behind the queue, the broker shall not give up."""
 
 
 async def declare(
@@ -33,24 +35,20 @@ async def declare(
     await channel.close()
 
 
-async def _declare(channel: aiormq.channel.Channel, topic: TopicSpec, groups: Sequence[str]) -> None:
+async def _declare(channel: Channel, topic: TopicSpec, groups: Sequence[str]) -> None:
     exchange = names.exchange(topic)
     await channel.exchange_declare(exchange=exchange, exchange_type="topic", durable=True)
     if topic.queue:
-        await _queue(channel, exchange, names.exchange(topic), "#", _QUORUM | {"x-delivery-limit": 1_000_000})
+        await _queue(channel, exchange, names.exchange(topic), "#", _KEPT)
         return
     for group in groups:
         net = names.undelivered(topic, group)
-        await channel.queue_declare(
-            queue=net, durable=True, arguments=dict(_QUORUM | {"x-delivery-limit": 1_000_000})
-        )
         for partition, queue in enumerate(names.queues(topic, group)):
             await _queue(channel, exchange, queue, names.binding(topic, partition), _arguments(topic, net))
+        await channel.queue_declare(net, durable=True, arguments=dict(_KEPT))
 
 
-async def _queue(
-    channel: aiormq.channel.Channel, exchange: str, queue: str, key: str, arguments: dict[str, Any]
-) -> None:
+async def _queue(channel: Channel, exchange: str, queue: str, key: str, arguments: dict[str, Any]) -> None:
     await channel.queue_declare(queue=queue, durable=True, arguments=dict(arguments))
     await channel.queue_bind(queue=queue, exchange=exchange, routing_key=key)
 

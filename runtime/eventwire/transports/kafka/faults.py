@@ -24,12 +24,17 @@ _Row = tuple[type[PublishError], str]
 _ROWS: dict[type[KafkaError], _Row] = {
     MessageSizeTooLargeError: (
         TooLarge,
-        "above `max_request_size` here, or its batch is above the broker's `message.max.bytes` (then lower "
-        "`max_batch_size`)",
+        "above `max_request_size` here, or its batch above the broker's limit (`message.max.bytes`, `max_batch_size`)",
     ),
     RecordListTooLargeError: (TooLarge, "its batch is above the topic's `segment.bytes`"),
-    TopicAuthorizationFailedError: (PublishFailed, "this user may not write the topic: it needs the WRITE ACL"),
-    ClusterAuthorizationFailedError: (PublishFailed, "this user may not write idempotently: IDEMPOTENT_WRITE ACL"),
+    TopicAuthorizationFailedError: (
+        PublishFailed,
+        "this user may not write the topic: it needs the WRITE ACL",
+    ),
+    ClusterAuthorizationFailedError: (
+        PublishFailed,
+        "this user may not write idempotently: IDEMPOTENT_WRITE ACL",
+    ),
     UnknownTopicOrPartitionError: (PublishFailed, "the topic is gone"),
     InvalidTopicError: (PublishFailed, "the broker does not take the topic's name"),
     InvalidTimestampError: (PublishFailed, "the broker does not take the timestamp: compare the clocks"),

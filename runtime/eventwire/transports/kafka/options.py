@@ -164,7 +164,9 @@ def _coerce(url: BrokerUrl, parameter: inspect.Parameter, text: str) -> Any:
         return url.number(name, default)
     if default is None or isinstance(default, str):
         return text
-    return _fail(f"{url}: option `{name}` is an object: pass it to the Bus, as producer=, consumer= or admin=")
+    return _fail(
+        f"{url}: option `{name}` is an object: pass it to the Bus, as producer=, consumer= or admin="
+    )
 
 
 def _integer(url: BrokerUrl, name: str, text: str) -> int:

@@ -16,11 +16,11 @@ def _content_type_header(value: str) -> tuple[str, bytes]:
     return _CONTENT_TYPE, value.encode()
 
 
-def write_headers(message: Message) -> Sequence[tuple[str, bytes]]:
+def write_headers(message: Message) -> list[tuple[str, bytes]]:
     """The record's headers: the message's, after them its content type."""
     if message.content_type is None:
-        return message.headers
-    return (*message.headers, _content_type_header(message.content_type))
+        return list(message.headers)
+    return [*message.headers, _content_type_header(message.content_type)]
 
 
 def read_headers(written: Sequence[tuple[str, bytes | None]]) -> tuple[Headers, str | None]:

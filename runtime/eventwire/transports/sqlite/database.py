@@ -7,6 +7,7 @@ import logging
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -54,6 +55,8 @@ class Database:
 
     async def open(self) -> None:
         """Open both connections. Raises Unreachable."""
+        if self._reader is not None:
+            return
         loop = asyncio.get_running_loop()
         self._writer = await loop.run_in_executor(self._writing, open_file, self._path, self._busy_timeout)
         self._reader = await loop.run_in_executor(self._reading, open_file, self._path, self._busy_timeout)
@@ -82,6 +85,10 @@ class Database:
         if self._draining is not None:
             await asyncio.wait({self._draining}, timeout=_CLOSE)
         self._closed = True
+        for _, future in self._jobs:
+            if not future.done():
+                future.set_exception(CommitUnknown("closed while it waited for the file"))
+        self._jobs.clear()
         for executor, connection in ((self._writing, self._writer), (self._reading, self._reader)):
             if connection is not None:
                 executor.submit(connection.close)
@@ -108,8 +115,12 @@ def run_batch(
 ) -> list[tuple[Any, Exception | None]]:
     """Run all jobs in one transaction; when one fails, each in its own."""
     try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.Error as error:  # locked for too long: no use in trying job by job
+        return [(None, error) for _ in jobs]
+    try:
         return [(result, None) for result in _transaction(connection, jobs)]
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 every error goes to its job's caller
         logger.debug("a transaction of %d jobs failed: %s", len(jobs), error)
         if len(jobs) == 1 or isinstance(error, CommitUnknown):
             return [(None, error) for _ in jobs]
@@ -117,7 +128,6 @@ def run_batch(
 
 
 def _transaction(connection: sqlite3.Connection, jobs: list[Callable[[Write], Any]]) -> list[Any]:
-    connection.execute("BEGIN IMMEDIATE")
     try:
         write = Write(connection)
         results = [job(write) for job in jobs]
@@ -125,7 +135,8 @@ def _transaction(connection: sqlite3.Connection, jobs: list[Callable[[Write], An
         _commit(connection)
     finally:
         if connection.in_transaction:
-            connection.execute("ROLLBACK")
+            with suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
     return results
 
 

@@ -43,7 +43,16 @@ class Appender:
             ).fetchone()
         self._next[partition] = offset + 1
         headers = pack(message.headers)
-        row = (partition, offset, self._now, message.id, message.key, message.content_type, headers, message.body)
+        row = (
+            partition,
+            offset,
+            self._now,
+            message.id,
+            message.key,
+            message.content_type,
+            headers,
+            message.body,
+        )
         self._rows.append(row)
         return offset
 
@@ -60,7 +69,9 @@ def declare(connection: sqlite3.Connection, topics: Iterable[TopicSpec]) -> None
     for spec in topics:
         known = connection.execute("SELECT partitions FROM topics WHERE name = ?", (spec.name,)).fetchone()
         if known is None and not spec.external:
-            connection.execute("INSERT INTO topics VALUES (?, ?, ?)", (spec.name, spec.partitions, spec.retention))
+            connection.execute(
+                "INSERT INTO topics VALUES (?, ?, ?)", (spec.name, spec.partitions, spec.retention)
+            )
             numbers = [(spec.name, number) for number in range(spec.partitions)]
             connection.executemany("INSERT INTO partitions (topic, number) VALUES (?, ?)", numbers)
         else:
@@ -72,7 +83,9 @@ def declare(connection: sqlite3.Connection, topics: Iterable[TopicSpec]) -> None
 
 def partition_ids(connection: sqlite3.Connection, spec: TopicSpec) -> Sequence[int]:
     """The row ids of a topic's partitions. Raises TopicMissing and TopicMismatch."""
-    rows = connection.execute("SELECT id FROM partitions WHERE topic = ? ORDER BY number", (spec.name,)).fetchall()
+    rows = connection.execute(
+        "SELECT id FROM partitions WHERE topic = ? ORDER BY number", (spec.name,)
+    ).fetchall()
     if not rows:
         raise TopicMissing(f"topic {spec.name} was never declared in this file; declare topics first")
     if len(rows) != spec.partitions:
@@ -92,7 +105,9 @@ def missing(connection: sqlite3.Connection, topics: Iterable[TopicSpec]) -> list
     return absent
 
 
-def read(connection: sqlite3.Connection, partition: int, at: TopicPartition, start: int, limit: int) -> list[Message]:
+def read(
+    connection: sqlite3.Connection, partition: int, at: TopicPartition, start: int, limit: int
+) -> list[Message]:
     """Up to `limit` messages from offset `start` on."""
     rows = connection.execute(_SELECT, (partition, start, limit))
     return [

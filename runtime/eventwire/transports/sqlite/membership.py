@@ -113,9 +113,7 @@ def beat(connection: sqlite3.Connection, member: Member, holding: Mapping[TopicP
     ]
     lost = [p.at for p in positions if p.at in holding and (p.owner, p.epoch) != (member.id, holding[p.at])]
     held = {
-        p.at: p.owner
-        for p in positions
-        if p.owner in members and (p.owner != member.id or p.at in holding)
+        p.at: p.owner for p in positions if p.owner in members and (p.owner != member.id or p.at in holding)
     }
     wanted = shares([p.at for p in positions], members, held)
     mine = [p for p in positions if wanted.get(p.at) == member.id]
@@ -141,7 +139,9 @@ def commit(connection: sqlite3.Connection, group: str, progress: Iterable[Progre
     return lost
 
 
-def give_up(connection: sqlite3.Connection, group: str, progress: Progress, attempts: Mapping[int, int]) -> None:
+def give_up(
+    connection: sqlite3.Connection, group: str, progress: Progress, attempts: Mapping[int, int]
+) -> None:
     """Free a partition for others, with the attempts at what is not settled."""
     where = (group, progress.partition, progress.epoch)
     if not connection.execute(_GIVE_UP, (progress.committed, *where)).rowcount:
@@ -163,7 +163,9 @@ def _live(connection: sqlite3.Connection, member: Member) -> dict[str, Collectio
     topics = json.dumps(sorted(member.topics))
     connection.execute(_JOIN, (member.id, member.group, topics, member.boot, now + member.lease))
     connection.execute("DELETE FROM members WHERE expires < ? OR boot <> ?", (now, member.boot))
-    rows = connection.execute("SELECT id, topics FROM members WHERE consumers = ? ORDER BY joined", (member.group,))
+    rows = connection.execute(
+        "SELECT id, topics FROM members WHERE consumers = ? ORDER BY joined", (member.group,)
+    )
     return {identity: frozenset(json.loads(topics)) for identity, topics in rows}
 
 
@@ -175,5 +177,7 @@ def _take(connection: sqlite3.Connection, member: Member, position: _Position) -
            WHERE consumers = ? AND partition = ?""",
         (member.id, *place),
     )
-    counts = connection.execute("SELECT offset, count FROM attempts WHERE consumers = ? AND partition = ?", place)
+    counts = connection.execute(
+        "SELECT offset, count FROM attempts WHERE consumers = ? AND partition = ?", place
+    )
     return Taken(position.at, position.partition, position.epoch + 1, position.committed, dict(counts))

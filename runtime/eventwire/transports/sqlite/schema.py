@@ -19,7 +19,7 @@ _TABLES = (
     # `headers` is JSON: pairs of name and value, a value's bytes as the characters U+0000 to U+00FF
     """CREATE TABLE log (partition INTEGER NOT NULL, offset INTEGER NOT NULL, time REAL NOT NULL, id TEXT NOT NULL,
        key BLOB, content_type TEXT, headers TEXT NOT NULL, body BLOB, PRIMARY KEY (partition, offset)) WITHOUT ROWID""",
-    # below `committed` all is settled, below `handed` all was handed out; `epoch` grows with each owner and fences the last
+    # below `committed` all is settled, below `handed` all was handed out; `epoch` grows with each owner: the fence
     """CREATE TABLE positions (consumers TEXT NOT NULL, partition INTEGER NOT NULL, committed INTEGER NOT NULL,
        handed INTEGER NOT NULL, epoch INTEGER NOT NULL DEFAULT 0, owner TEXT,
        PRIMARY KEY (consumers, partition)) WITHOUT ROWID""",
@@ -35,7 +35,9 @@ _TABLES = (
 def open_file(path: Path, busy_timeout: float) -> sqlite3.Connection:
     """Open the file, creating it where there is none. Raises Unreachable, whose text says what is wrong with it."""
     try:
-        connection = sqlite3.connect(path, timeout=busy_timeout, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            path, timeout=busy_timeout, isolation_level=None, check_same_thread=False
+        )
     except sqlite3.Error as error:
         raise Unreachable(f"cannot open {path}: {error}; its folder must exist and be writable") from error
     try:

@@ -1,0 +1,1 @@
+"""The generator's commands, found by the entry point group ``eventwire.commands``."""

@@ -1,0 +1,5 @@
+"""Apache Kafka over aiokafka."""
+
+from eventwire.transports.kafka.transport import KafkaTransport
+
+__all__ = ["KafkaTransport"]

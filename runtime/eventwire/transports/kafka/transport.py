@@ -1,0 +1,133 @@
+"""`kafka://` and `kafka+ssl://` over aiokafka."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from eventwire.errors import Closed, PublishError, Unreachable
+from eventwire.message import Message, Receipt
+from eventwire.transport import DriverOptions, Features, Subscription, TopicSpec
+from eventwire.transports.kafka import topics as declaring
+from eventwire.transports.kafka.consumer import Client, KafkaConsumer
+from eventwire.transports.kafka.faults import describe
+from eventwire.transports.kafka.logs import keep_secrets
+from eventwire.transports.kafka.options import read_options
+from eventwire.transports.kafka.producer import Producer, Publisher
+from eventwire.url import BrokerUrl
+
+_DISCONNECT_WITHIN = 1.0
+
+
+class KafkaTransport:
+    """A Kafka cluster.
+
+    The connection for administration is made by `connect`, the producer by the first publish: who only consumes needs
+    no right to write.
+    """
+
+    def __init__(self, url: BrokerUrl, options: DriverOptions) -> None:
+        self._url = url
+        self._options = read_options(url, options)
+        self._admin: AIOKafkaAdminClient | None = None
+        self._connecting = asyncio.Lock()
+        self._publisher = Publisher(self._producer)
+        self._closed = False
+        self._features = Features(
+            transport="kafka",
+            durable=True,
+            confirms=True,
+            ack=True,
+            groups=True,
+            ordering=True,
+            history=True,
+            replay=True,
+            processes=True,
+            max_body=int(self._options.producer["max_request_size"]),
+        )
+        keep_secrets()
+
+    @property
+    def features(self) -> Features:
+        """What Kafka gives.
+
+        `max_body` is `max_request_size`, 1 MiB unless the URL says more: brokers take no more by default either
+        (`message.max.bytes`). Key and headers count too.
+        """
+        return self._features
+
+    async def connect(self) -> None:
+        """Connect for administration. Raises Unreachable."""
+        await self._administration()
+
+    async def declare(self, topics: Sequence[TopicSpec], groups: Sequence[str]) -> None:  # noqa: ARG002 - Kafka's groups need none
+        """Create topics with their partitions, retention and compaction; see `replication_factor` for replicas."""
+        await declaring.declare(await self._administration(), topics, self._options.replication_factor)
+
+    async def check(self, topics: Sequence[TopicSpec], groups: Sequence[str]) -> None:  # noqa: ARG002 - Kafka's groups need none
+        """Raise TopicMissing, naming them all."""
+        declaring.require(topics, await declaring.partition_counts(await self._administration()))
+
+    async def publish(self, topic: TopicSpec, message: Message) -> Receipt:
+        """Write one message to the partition of its key; without a key, to each in turn.
+
+        Cancelled, it may still be written.
+        """
+        return await self._publisher.publish(topic, message)
+
+    async def publish_many(
+        self, topic: TopicSpec, messages: Sequence[Message]
+    ) -> Sequence[Receipt | PublishError]:
+        """Write a batch in order. Raises only Closed."""
+        return await self._publisher.publish_many(topic, messages)
+
+    async def subscribe(self, subscription: Subscription) -> KafkaConsumer:
+        """Begin to join the group. Raises TopicMissing and Unreachable."""
+        await self.check(subscription.topics, ())
+        client = Client(group_id=subscription.group, **self._options.consumer)
+        consumer = KafkaConsumer(client, subscription, self._options.drain)
+        try:
+            await self._reach(client.start())
+            await consumer.join()
+        except BaseException:
+            await consumer.close()
+            raise
+        return consumer
+
+    async def close(self) -> None:
+        """Flush and disconnect. Consumers are closed by those who opened them."""
+        self._closed = True
+        await self._publisher.close()
+        admin, self._admin = self._admin, None
+        if admin is not None:
+            await asyncio.wait([asyncio.create_task(admin.close())], timeout=_DISCONNECT_WITHIN)
+
+    async def _administration(self) -> AIOKafkaAdminClient:
+        async with self._connecting:
+            if self._closed:
+                raise Closed("the transport was closed")
+            if self._admin is None:
+                admin = AIOKafkaAdminClient(**self._options.admin)
+                await self._reach(admin.start())
+                self._admin = admin
+            return self._admin
+
+    async def _producer(self) -> Producer:
+        producer = Producer(**self._options.producer)
+        await self._reach(producer.open())
+        return producer
+
+    async def _reach(self, starting: Awaitable[None]) -> None:
+        seconds = self._options.connect_timeout
+        try:
+            async with asyncio.timeout(seconds):
+                await starting
+        except TimeoutError as error:
+            raise Unreachable(f"no answer from {self._url} within {seconds:g} s") from error
+        except KafkaError as error:
+            raise Unreachable(
+                f"no connection to {self._url}: {describe(error)}; aiokafka's log says why"
+            ) from error

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from eventwire import Context, HandlerError
+from eventwire.handler import handled, handler_class
+from tests.unit.shop import (
+    CANCELLED,
+    ORDERS,
+    PLACED,
+    PRICES,
+    Cancelled,
+    OrdersHandler,
+    OrdersSyncHandler,
+    Placed,
+    Price,
+    PricesHandler,
+)
+
+
+class Billing(OrdersHandler):
+    async def on_placed(self, event: Placed, context: Context) -> None:
+        """Bill."""
+
+
+def test_only_what_is_overridden_is_handled() -> None:
+    entries = handled(Billing)
+    assert {name: (entry.topic, entry.event) for name, entry in entries.items()} == {
+        "on_placed": (ORDERS, PLACED)
+    }
+
+
+def test_a_method_that_is_no_event_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(
+        HandlerError, match=r"on_palced handles no event of its topics: did you mean `on_placed`\?"
+    ):
+
+        class Typo(OrdersHandler):
+            async def on_palced(self, event: Placed, context: Context) -> None: ...
+
+
+def test_a_mixin_is_checked_too() -> None:
+    class Mixin:
+        def on_nothing_of_the_sort(self) -> None: ...
+
+    with pytest.raises(HandlerError, match="on_nothing_of_the_sort"):
+
+        class Mixed(Mixin, OrdersHandler): ...
+
+
+def test_a_plain_method_in_an_async_handler_is_refused() -> None:
+    with pytest.raises(HandlerError, match="plain `def`"):
+
+        class Plain(OrdersHandler):
+            def on_placed(self, event: Placed, context: Context) -> None: ...  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
+
+
+def test_a_coroutine_in_a_sync_handler_is_refused() -> None:
+    with pytest.raises(HandlerError, match="`async def` in a sync handler"):
+
+        class Async(OrdersSyncHandler):
+            async def on_placed(self, event: Placed, context: Context) -> None: ...  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
+
+
+def test_one_class_may_handle_two_topics() -> None:
+    class Both(OrdersHandler, PricesHandler):
+        async def on_cancelled(self, event: Cancelled, context: Context) -> None: ...
+
+        async def on_price(self, event: Price, context: Context) -> None: ...
+
+    assert {entry.topic for entry in handled(Both).values()} == {ORDERS, PRICES}
+
+
+def test_overrides_are_inherited() -> None:
+    class Child(Billing):
+        async def on_cancelled(self, event: Cancelled, context: Context) -> None: ...
+
+    assert {entry.event for entry in handled(Child).values()} == {PLACED, CANCELLED}
+
+
+def test_a_handler_of_nothing_is_refused() -> None:
+    class Nothing(OrdersHandler): ...
+
+    with pytest.raises(HandlerError, match="overrides no event: on_cancelled, on_placed"):
+        handled(Nothing)
+
+
+def test_two_topics_with_one_method_name_are_refused() -> None:
+    from dataclasses import replace
+
+    class OtherHandler(OrdersHandler.__base__, topic=replace(ORDERS, name="other.v1")):  # type: ignore[misc, name-defined]
+        async def on_placed(self, event: Placed, context: Context) -> None: ...
+
+    with pytest.raises(HandlerError, match=r"`on_\w+` belongs to topic"):
+
+        class Both(OrdersHandler, OtherHandler): ...
+
+
+def test_a_factory_tells_its_class_by_its_annotation() -> None:
+    @asynccontextmanager
+    async def billing(context: Context) -> AsyncGenerator[Billing]:
+        yield Billing()
+
+    assert handler_class(billing) is Billing
+
+
+def test_a_factory_without_annotation_is_refused() -> None:
+    @asynccontextmanager
+    async def billing(context):  # type: ignore[no-untyped-def]
+        yield Billing()
+
+    with pytest.raises(HandlerError, match="does not tell what it makes"):
+        handler_class(billing)

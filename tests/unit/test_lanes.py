@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eventwire.lanes import Handle, Lanes, Runner
+from eventwire.transport import Delivery, TopicPartition
+from tests.unit.fakes import FakeDelivery
+
+
+def by_key(delivery: Delivery) -> object:
+    return (delivery.message.topic, delivery.partition, delivery.message.key)
+
+
+@asynccontextmanager
+async def running(handle: Handle, concurrency: int = 4) -> AsyncGenerator[Lanes]:
+    lanes = Lanes(handle, by_key, concurrency)
+    task = asyncio.create_task(lanes.run())
+    try:
+        yield lanes
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    keys=st.lists(st.integers(0, 5), max_size=60),
+    yields=st.lists(st.integers(0, 3), min_size=60, max_size=60),
+)
+def test_each_key_is_handled_in_order_one_at_a_time(keys: Sequence[int], yields: Sequence[int]) -> None:
+    busy: set[bytes | None] = set()
+    order: dict[bytes | None, list[int | None]] = defaultdict(list)
+
+    async def handle(delivery: Delivery, _: Runner) -> None:
+        key = delivery.message.key
+        assert key not in busy
+        busy.add(key)
+        for _ in range(yields[delivery.offset or 0]):
+            await asyncio.sleep(0)
+        order[key].append(delivery.offset)
+        busy.remove(key)
+
+    deliveries = [FakeDelivery(b"%d" % key, offset=offset) for offset, key in enumerate(keys)]
+
+    async def main() -> None:
+        async with running(handle) as lanes:
+            for at in range(0, len(deliveries), 7):
+                lanes.put(deliveries[at : at + 7])
+                await asyncio.sleep(0)
+            await lanes.idle()
+
+    asyncio.run(main())
+    assert all(offsets == sorted(offsets) for offsets in order.values())  # type: ignore[type-var]
+    assert [each.settled for each in deliveries] == ["acked"] * len(keys)
+
+
+async def test_keys_run_concurrently_up_to_the_bound() -> None:
+    running_now = 0
+    most = 0
+    go = asyncio.Event()
+
+    async def handle(_: Delivery, __: Runner) -> None:
+        nonlocal running_now, most
+        running_now += 1
+        most = max(most, running_now)
+        if most == 3:
+            go.set()
+        await go.wait()
+        running_now -= 1
+
+    async with running(handle, concurrency=3) as lanes:
+        lanes.put([FakeDelivery(b"%d" % key) for key in range(10)])
+        await lanes.idle()
+    assert most == 3
+
+
+async def test_a_blocked_key_does_not_hold_up_the_others() -> None:
+    never = asyncio.Event()
+    others = asyncio.Event()
+
+    async def handle(delivery: Delivery, _: Runner) -> None:
+        if delivery.message.key == b"stuck":
+            await never.wait()
+        elif delivery.offset == 9:
+            others.set()
+
+    async with running(handle) as lanes:
+        lanes.put([FakeDelivery(b"stuck"), *(FakeDelivery(b"k", offset=offset) for offset in range(10))])
+        await others.wait()
+
+
+async def test_drain_finishes_what_runs_and_gives_back_the_rest() -> None:
+    started, go = asyncio.Event(), asyncio.Event()
+
+    async def handle(_: Delivery, __: Runner) -> None:
+        started.set()
+        await go.wait()
+
+    deliveries = [FakeDelivery(b"same", offset=offset) for offset in range(5)]
+    async with running(handle) as lanes:
+        lanes.put(deliveries)
+        await started.wait()
+        drain = asyncio.create_task(lanes.drain(None, 60))
+        await asyncio.sleep(0)
+        go.set()
+        await drain
+    assert [each.settled for each in deliveries] == ["acked"] + ["released"] * 4
+
+
+async def test_drain_past_its_time_cancels_and_never_acks() -> None:
+    started = asyncio.Event()
+
+    async def handle(delivery: Delivery, _: Runner) -> None:
+        started.set()
+        if delivery.message.key == b"stuck":
+            await asyncio.get_running_loop().create_future()
+
+    stuck, after = FakeDelivery(b"stuck"), FakeDelivery(b"other")
+    async with running(handle, concurrency=1) as lanes:
+        lanes.put([stuck])
+        await started.wait()
+        await lanes.drain(None, 0)
+        lanes.put([after])  # the only runner lives on
+        await lanes.idle()
+    assert (stuck.settled, after.settled) == ("released", "acked")
+
+
+async def test_a_handler_that_swallows_its_cancellation_is_not_acked() -> None:
+    started = asyncio.Event()
+
+    async def handle(_: Delivery, __: Runner) -> None:
+        started.set()
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            return
+
+    delivery = FakeDelivery()
+    async with running(handle) as lanes:
+        lanes.put([delivery])
+        await started.wait()
+        await lanes.drain(None, 0)
+    assert delivery.settled == "released"
+
+
+async def test_drain_of_some_partitions_leaves_the_others() -> None:
+    started, go = asyncio.Event(), asyncio.Event()
+
+    async def handle(delivery: Delivery, _: Runner) -> None:
+        if delivery.partition == 1:
+            started.set()
+        await go.wait()
+
+    mine = [FakeDelivery(b"a", partition=0, offset=offset) for offset in range(2)]
+    theirs = [FakeDelivery(b"a", partition=1, offset=offset) for offset in range(2)]
+    async with running(handle) as lanes:
+        lanes.put([*mine, *theirs])
+        await started.wait()
+        drain = asyncio.create_task(lanes.drain({TopicPartition("shop.v1", 1)}, 60))
+        await asyncio.sleep(0)
+        go.set()
+        await drain
+        await lanes.idle()
+    assert [each.settled for each in mine] == ["acked", "acked"]
+    assert [each.settled for each in theirs] == ["acked", "released"]
+
+
+async def test_a_wait_before_a_retry_ends_when_the_lanes_drain() -> None:
+    waiting = asyncio.Event()
+
+    async def handle(_: Delivery, runner: Runner) -> None:
+        waiting.set()
+        await runner.sleep(3600)
+
+    delivery = FakeDelivery()
+    async with running(handle) as lanes:
+        lanes.put([delivery])
+        await waiting.wait()
+        await asyncio.sleep(0)
+        await lanes.drain(None, 60)
+    assert delivery.settled == "released"
+
+
+async def test_what_a_handling_raises_ends_the_lanes_unacked() -> None:
+    async def handle(_: Delivery, __: Runner) -> None:
+        raise LookupError("stop")
+
+    lanes = Lanes(handle, by_key, 2)
+    delivery = FakeDelivery()
+    task = asyncio.create_task(lanes.run())
+    await asyncio.sleep(0)
+    lanes.put([delivery])
+    with pytest.raises(ExceptionGroup) as caught:
+        await task
+    assert caught.value.subgroup(LookupError) is not None
+    assert delivery.settled is None

@@ -1,0 +1,391 @@
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncGenerator, Callable, Collection
+from pathlib import Path
+
+import pytest
+
+from eventwire.errors import (
+    BrokerError,
+    Closed,
+    PublishError,
+    PublishFailed,
+    TooLarge,
+    TopicMismatch,
+    TopicMissing,
+    Unreachable,
+    UrlError,
+)
+from eventwire.message import Message, Receipt
+from eventwire.transport import DriverOptions, Subscription, TopicPartition, TopicSpec
+from eventwire.transports.sqlite import SqliteTransport
+from eventwire.transports.sqlite.consumer import SqliteConsumer
+from eventwire.transports.sqlite.database import run_batch
+from eventwire.transports.sqlite.schema import open_file
+from eventwire.url import BrokerUrl
+from tests.unit.transports.support import ORDERS, PAYMENTS, collect, ids, nothing, order
+
+
+class File:
+    """A database file, and the transports on it: each as good as a process of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.made: list[SqliteTransport] = []
+
+    async def open(self, options: str = "poll=0.005") -> SqliteTransport:
+        transport = SqliteTransport(BrokerUrl.parse(f"sqlite:///{self.path}?{options}"), DriverOptions())
+        self.made.append(transport)
+        await transport.connect()
+        await transport.declare([ORDERS, PAYMENTS], [])
+        return transport
+
+    def sql(self, statement: str) -> list[tuple[object, ...]]:
+        connection = sqlite3.connect(self.path, isolation_level=None)
+        try:
+            return connection.execute(statement).fetchall()
+        finally:
+            connection.close()
+
+
+@pytest.fixture
+async def file(tmp_path: Path) -> AsyncGenerator[File]:
+    made = File(tmp_path / "broker.db")
+    yield made
+    for transport in made.made:
+        await transport.close()
+
+
+def die(consumer: SqliteConsumer) -> None:
+    """As if the process were gone, or stopped: no heartbeat and nothing written any more."""
+    assert consumer._alive is not None
+    consumer._alive.cancel()
+
+
+async def test_messages_and_progress_survive_a_restart(file: File) -> None:
+    message = Message(
+        "orders", None, b"k", (("a", b"\x00\xff"), ("a", b"")), "application/x", "id-\N{SNOWMAN}"
+    )
+    first = await file.open()
+    await first.publish(ORDERS, message)
+    await first.publish(ORDERS, order(2, key="k"))
+    consumer = await first.subscribe(Subscription("g", (ORDERS,)))
+    [one, _] = await collect(consumer, 2)
+    assert one.message == message
+    one.ack()
+    await first.close()
+    second = await file.open()
+    [two] = await collect(await second.subscribe(Subscription("g", (ORDERS,))), 1)
+    assert (two.message.id, two.attempt) == ("id-2", 2)
+
+
+async def test_flush_settles_at_once(file: File) -> None:
+    transport = await file.open()
+    await transport.publish(PAYMENTS, order(1, spec=PAYMENTS))
+    consumer = await transport.subscribe(Subscription("g", (PAYMENTS,), commit_interval=60))
+    (await collect(consumer, 1))[0].ack()
+    await consumer.flush()
+    assert file.sql("SELECT sum(committed) FROM positions") == [(1,)]
+
+
+async def test_acks_are_settled_within_the_commit_interval(file: File) -> None:
+    transport = await file.open()
+    await transport.publish(PAYMENTS, order(1, spec=PAYMENTS))
+    consumer = await transport.subscribe(Subscription("g", (PAYMENTS,), commit_interval=0.01))
+    (await collect(consumer, 1))[0].ack()
+    async with asyncio.timeout(5):
+        while file.sql("SELECT sum(committed) FROM positions") != [(1,)]:
+            await asyncio.sleep(0.01)
+
+
+async def test_another_process_sees_what_was_published(file: File) -> None:
+    consumer = await (await file.open()).subscribe(Subscription("g", (PAYMENTS,)))
+    waiting = asyncio.create_task(collect(consumer, 1))
+    await (await file.open()).publish(PAYMENTS, order(1, spec=PAYMENTS))
+    assert ids(await waiting) == ["id-1"]
+
+
+async def test_a_dead_owners_messages_come_back_with_one_more_attempt(file: File) -> None:
+    dead, alive = await file.open("poll=0.005&lease=0.2"), await file.open("poll=0.005&lease=0.2")
+    await dead.publish_many(PAYMENTS, [order(n, spec=PAYMENTS) for n in range(4)])
+    consumer = await dead.subscribe(Subscription("g", (PAYMENTS,)))
+    await collect(consumer, 2)
+    die(consumer)
+    second = await alive.subscribe(Subscription("g", (PAYMENTS,)))
+    found = await collect(second, 4)
+    assert [(delivery.message.id, delivery.attempt) for delivery in found] == [
+        ("id-0", 2),
+        ("id-1", 2),
+        ("id-2", 1),
+        ("id-3", 1),
+    ]
+    die(second)
+    third = await (await file.open()).subscribe(Subscription("g", (PAYMENTS,)))
+    assert [delivery.attempt for delivery in await collect(third, 4)] == [3, 3, 2, 2]
+
+
+async def test_a_late_ack_is_fenced_and_the_owner_told(file: File) -> None:
+    revoked: list[TopicPartition] = []
+
+    async def on_revoke(partitions: Collection[TopicPartition]) -> None:
+        revoked.extend(partitions)
+        told.set()
+
+    told = asyncio.Event()
+    stalled, other = await file.open("poll=0.005&lease=0.2"), await file.open("poll=0.005&lease=0.2")
+    await stalled.publish(PAYMENTS, order(1, spec=PAYMENTS))
+    consumer = await stalled.subscribe(Subscription("g", (PAYMENTS,), on_revoke=on_revoke))
+    [late] = await collect(consumer, 1)
+    die(consumer)
+    owner = await other.subscribe(Subscription("g", (PAYMENTS,)))
+    [again] = await collect(owner, 1)
+    late.ack()
+    await consumer.flush()
+    assert file.sql("SELECT committed FROM positions") == [(0,)]
+    async with asyncio.timeout(5):
+        await told.wait()
+    assert revoked == [TopicPartition("payments", 0)]
+    again.ack()
+    await owner.flush()
+    assert file.sql("SELECT committed FROM positions") == [(1,)]
+
+
+async def test_a_stalled_owner_hands_out_nothing_more(file: File) -> None:
+    stalled, other = await file.open("poll=0.005&lease=0.2"), await file.open("poll=0.005&lease=0.2")
+    await stalled.publish_many(PAYMENTS, [order(n, spec=PAYMENTS) for n in range(2)])
+    consumer = await stalled.subscribe(Subscription("g", (PAYMENTS,)))
+    await collect(consumer, 1)
+    die(consumer)
+    await collect(await other.subscribe(Subscription("g", (PAYMENTS,))), 2)
+    assert await nothing(consumer)
+
+
+async def test_members_get_fair_shares_as_they_come_and_go(file: File) -> None:
+    spec = TopicSpec("wide", partitions=7)
+    transports = [await file.open("poll=0.005&lease=0.2") for _ in range(3)]
+    await transports[0].declare([spec], [])
+    consumers = [await transport.subscribe(Subscription("g", (spec,))) for transport in transports]
+    await until(lambda: sorted(len(consumer._leases) for consumer in consumers) == [2, 2, 3])
+    await transports[0].close()
+    await until(lambda: sorted(len(consumer._leases) for consumer in consumers[1:]) == [3, 4])
+    die(consumers[1])
+    await until(lambda: len(consumers[2]._leases) == 7)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_partitions_that_could_not_be_given_up_are_not_forgotten(file: File) -> None:
+    transport = await file.open("poll=0.005&lease=0.2")
+    await transport.publish(PAYMENTS, order(1, spec=PAYMENTS))
+    consumer = await transport.subscribe(Subscription("g", (PAYMENTS,)))
+    consumer._drop(TopicPartition("payments", 0))
+    assert ids(await collect(consumer, 1)) == ["id-1"]
+
+
+async def test_retention_trims_only_what_every_group_has_read(file: File) -> None:
+    spec = TopicSpec("kept", retention=60.0)
+    transport = await file.open("poll=0.005&lease=0.2")
+    await transport.declare([spec], [])
+    await transport.publish_many(spec, [order(n, spec=spec) for n in range(10)])
+    file.sql("UPDATE log SET time = time - 3600 WHERE offset < 8")
+    fast = await transport.subscribe(Subscription("fast", (spec,)))
+    slow = await transport.subscribe(Subscription("slow", (spec,)))
+    for delivery in await collect(fast, 10):
+        delivery.ack()
+    waiting = await collect(slow, 10)
+    await fast.flush()
+    fast.look()
+    await fast._beat()
+    assert file.sql("SELECT count(*) FROM log") == [(10,)]
+    for delivery in waiting:
+        delivery.ack()
+    await slow.flush()
+    await fast._beat()
+    assert file.sql("SELECT min(offset) FROM log") == [(8,)]
+    late = await transport.subscribe(Subscription("late", (spec,)))
+    assert ids(await collect(late, 2)) == ["id-8", "id-9"]
+
+
+async def test_undeclared_and_misdeclared_topics(file: File) -> None:
+    transport = await file.open()
+    absent, wrong = TopicSpec("absent"), TopicSpec("orders", partitions=5)
+    with pytest.raises(TopicMissing, match="never declared: absent;"):
+        await transport.check([ORDERS, absent], [])
+    with pytest.raises(TopicMissing):
+        await transport.subscribe(Subscription("g", (absent,)))
+    with pytest.raises(TopicMissing):
+        await transport.declare([TopicSpec("absent", external=True)], [])
+    with pytest.raises(PublishFailed, match="never declared"):
+        await transport.publish(absent, order(1, spec=absent))
+    for refused in (transport.declare([wrong], []), transport.check([wrong], [])):
+        with pytest.raises(TopicMismatch, match="4 partitions in this file and 5 declared"):
+            await refused
+    with pytest.raises(PublishFailed, match="5 declared"):
+        await transport.publish(wrong, order(1))
+
+
+async def test_many_declare_at_once(tmp_path: Path) -> None:
+    file = File(tmp_path / "new.db")
+    transports = await asyncio.gather(*(file.open() for _ in range(6)))
+    await asyncio.gather(*(transport.declare([TopicSpec("new", 3)], []) for transport in transports))
+    assert file.sql("SELECT count(*) FROM partitions WHERE topic = 'new'") == [(3,)]
+    await asyncio.gather(*(transport.close() for transport in transports))
+
+
+async def test_a_full_disk_fails_the_publish_and_recovers(file: File) -> None:
+    transport = await file.open("max_body=10000000")
+    writer = transport._database._writer
+    assert writer is not None
+    [pages] = writer.execute("PRAGMA page_count").fetchone()
+    writer.execute(f"PRAGMA max_page_count = {pages + 20}")
+    small, big = order(1, spec=PAYMENTS), order(2, size=1 << 20, spec=PAYMENTS)
+    failed, fine = await asyncio.gather(
+        transport.publish(PAYMENTS, big), transport.publish(PAYMENTS, small), return_exceptions=True
+    )
+    assert isinstance(failed, PublishFailed)
+    assert "full" in str(failed)
+    assert isinstance(fine, Receipt)
+    writer.execute("PRAGMA max_page_count = 1000000")
+    assert (await transport.publish(PAYMENTS, big)).offset == 1
+
+
+async def test_a_locked_file_fails_the_publish_within_the_timeout(file: File) -> None:
+    transport = await file.open("busy_timeout=0.05")
+    other = sqlite3.connect(file.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    outcomes = await transport.publish_many(PAYMENTS, [order(n, spec=PAYMENTS) for n in range(2)])
+    assert [type(outcome) for outcome in outcomes] == [PublishFailed, PublishFailed]
+    with pytest.raises(PublishFailed, match="locked"):
+        await transport.publish(PAYMENTS, order(1, spec=PAYMENTS))
+    other.execute("ROLLBACK")
+    other.close()
+    await transport.publish(PAYMENTS, order(1, spec=PAYMENTS))
+
+
+async def test_a_failed_flush_keeps_the_acks(file: File) -> None:
+    transport = await file.open("busy_timeout=0.01&poll=0.005")
+    await transport.publish(PAYMENTS, order(1, spec=PAYMENTS))
+    consumer = await transport.subscribe(Subscription("g", (PAYMENTS,), commit_interval=60))
+    (await collect(consumer, 1))[0].ack()
+    other = sqlite3.connect(file.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(BrokerError, match="locked"):
+        await consumer.flush()
+    other.execute("ROLLBACK")
+    other.close()
+    await consumer.flush()
+    assert file.sql("SELECT committed FROM positions") == [(1,)]
+
+
+def test_a_job_that_fails_takes_no_other_with_it(tmp_path: Path) -> None:
+    connection = open_file(tmp_path / "x.db", 1.0)
+    insert = "INSERT INTO topics VALUES (?, 1, NULL)"
+    outcomes = run_batch(
+        connection,
+        [
+            lambda write: write.connection.execute(insert, ("a",)).rowcount,
+            lambda write: write.connection.execute(insert, ("a",)).rowcount,
+            lambda write: write.connection.execute(insert, ("b",)).rowcount,
+        ],
+    )
+    assert [result for result, _ in outcomes] == [1, None, 1]
+    assert isinstance(outcomes[1][1], sqlite3.IntegrityError)
+    assert connection.execute("SELECT count(*) FROM topics").fetchone() == (2,)
+    connection.close()
+
+
+async def test_concurrent_publishes_keep_their_order_and_all_get_receipts(file: File) -> None:
+    transport = await file.open()
+    receipts = await asyncio.gather(*(transport.publish(ORDERS, order(n, key="k")) for n in range(300)))
+    assert [receipt.offset for receipt in receipts] == list(range(300))
+
+
+async def test_too_large_does_not_spoil_a_batch(file: File) -> None:
+    transport = await file.open("max_body=100")
+    outcomes = await transport.publish_many(
+        PAYMENTS, [order(n, size=n * 60, spec=PAYMENTS) for n in range(4)]
+    )
+    assert [type(outcome) for outcome in outcomes] == [Receipt, Receipt, TooLarge, TooLarge]
+    assert isinstance(outcomes[2], PublishError)
+    assert outcomes[2].id == "id-2"
+
+
+async def test_use_after_close(file: File) -> None:
+    transport = await file.open()
+    consumer = await transport.subscribe(Subscription("g", (PAYMENTS,)))
+    waiting = asyncio.ensure_future(consumer.fetch(1))
+    await asyncio.sleep(0.02)
+    await transport.close()
+    await transport.close()
+    await consumer.close()
+    for refused in (
+        waiting,
+        transport.publish(PAYMENTS, order(1)),
+        transport.publish_many(PAYMENTS, [order(1)]),
+        transport.subscribe(Subscription("g", (PAYMENTS,))),
+        transport.connect(),
+        transport.declare([ORDERS], []),
+    ):
+        with pytest.raises(Closed):
+            await refused
+
+
+async def test_close_is_bounded_while_another_process_locks_the_file(file: File) -> None:
+    transport = await file.open("busy_timeout=0.05&poll=0.005")
+    await transport.subscribe(Subscription("g", (PAYMENTS,)))
+    other = sqlite3.connect(file.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    async with asyncio.timeout(5):
+        await transport.close()
+    other.close()
+
+
+def opens(path: Path) -> SqliteTransport:
+    return SqliteTransport(BrokerUrl.parse(f"sqlite:///{path}"), DriverOptions())
+
+
+async def test_files_that_cannot_be_a_broker(tmp_path: Path) -> None:
+    (tmp_path / "text.db").write_bytes(b"this is no database, and long enough to be sure of it" * 50)
+    with sqlite3.connect(tmp_path / "other.db") as other:
+        other.execute("CREATE TABLE theirs (x)")
+    other.close()
+    await (newer := opens(tmp_path / "newer.db")).connect()
+    await newer.close()
+    with sqlite3.connect(tmp_path / "newer.db") as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    for name, text in (
+        ("text.db", "not a database"),
+        ("other.db", "another program"),
+        ("newer.db", "schema version 99"),
+        ("missing/x.db", "folder must exist"),
+        ("", "unable to open"),
+    ):
+        with pytest.raises(Unreachable, match=text):
+            await opens(tmp_path / name).connect()
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("sqlite:///x.db?pol=1", "did you mean `poll`"),
+        ("sqlite:///x.db?poll=0", "at least"),
+        ("sqlite://", "sqlite:///relative.db"),
+        ("sqlite:///:memory:", "sqlite:///relative.db"),
+        ("sqlite://host/x.db", "sqlite:///relative.db"),
+    ],
+)
+def test_bad_urls(url: str, text: str) -> None:
+    with pytest.raises(UrlError, match=text):
+        SqliteTransport(BrokerUrl.parse(url), DriverOptions())
+
+
+def test_driver_options_are_refused() -> None:
+    with pytest.raises(UrlError, match="no client"):
+        SqliteTransport(BrokerUrl.parse("sqlite:///x.db"), DriverOptions(consumer={"a": 1}))
