@@ -108,10 +108,10 @@ class HeldPartition:
 class LogDelivery:
     """A message of a held partition; settled once, by the first `ack` or `release`."""
 
-    __slots__ = ("_held", "attempt", "message", "offset", "partition")
+    __slots__ = ("attempt", "held", "message", "offset", "partition")
 
     def __init__(self, held: HeldPartition, message: Message, offset: int, attempt: int) -> None:
-        self._held: HeldPartition | None = held
+        self.held: HeldPartition | None = held  # None once settled
         self.message = message
         self.partition = held.at.partition
         self.offset = offset
@@ -119,13 +119,13 @@ class LogDelivery:
 
     def ack(self, error: Exception | None = None) -> None:
         """See Delivery.ack."""
-        held, self._held = self._held, None
+        held, self.held = self.held, None
         if held is not None:
             held.settle(self.offset, error)
 
     def release(self) -> None:
         """See Delivery.release."""
-        held, self._held = self._held, None
+        held, self.held = self.held, None
         if held is not None:
             held.release(self)
 

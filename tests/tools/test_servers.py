@@ -8,8 +8,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import aio_pika
 import pytest
@@ -74,7 +75,7 @@ def test_free_ports_are_distinct_and_out_of_the_range_of_outgoing_connections() 
 
 
 @contextlib.contextmanager
-def listener(answer: bytes) -> Iterator[int]:
+def listener(answer: bytes) -> Generator[int]:
     """Accepts one connection, reads a little, answers and closes."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -350,6 +351,8 @@ def test_a_wrong_command_line_is_refused(arguments: list[str]) -> None:
 
 # Real servers
 
+Client = TypeVar("Client", AIOKafkaProducer, AIOKafkaConsumer)
+
 
 @pytest.fixture(scope="module")
 def kafka() -> Iterator[servers.Server]:
@@ -370,6 +373,15 @@ def opened(server: contextlib.AbstractContextManager[servers.Server]) -> Iterato
         yield entered
 
 
+@contextlib.asynccontextmanager
+async def started(client: Client) -> AsyncGenerator[Client]:
+    await client.start()
+    try:
+        yield client
+    finally:
+        await client.stop()
+
+
 @pytest.mark.server
 async def test_kafka_keeps_its_data_when_killed_and_started_again(kafka: servers.Server) -> None:
     address = kafka.url.removeprefix("kafka://")
@@ -377,15 +389,15 @@ async def test_kafka_keeps_its_data_when_killed_and_started_again(kafka: servers
     await admin.start()
     await admin.create_topics([NewTopic("kept", num_partitions=1, replication_factor=1)])
     await admin.close()
-    async with AIOKafkaProducer(bootstrap_servers=address, enable_idempotence=True) as producer:
+    async with started(AIOKafkaProducer(bootstrap_servers=address, enable_idempotence=True)) as producer:
         await producer.send_and_wait("kept", b"before")
     kafka.kill()
     assert not attempt(lambda: kafka_ready(int(address.split(":")[1])))
     kafka.start()
-    async with AIOKafkaConsumer(
-        "kept", bootstrap_servers=address, group_id="g", auto_offset_reset="earliest"
-    ) as consumer:
-        assert (await consumer.getone()).value == b"before"
+    settings = {"bootstrap_servers": address, "group_id": "g", "auto_offset_reset": "earliest"}
+    async with started(AIOKafkaConsumer("kept", **settings)) as consumer:
+        batches = await consumer.getmany(timeout_ms=int(PATIENCE * 1000))
+    assert [record.value for records in batches.values() for record in records] == [b"before"]
 
 
 @pytest.mark.server

@@ -9,9 +9,8 @@ from eventwire.deadline import Deadlines
 
 async def test_what_takes_too_long_is_cancelled_and_raises_timeout() -> None:
     never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    with pytest.raises(TimeoutError):
-        with Deadlines(0.01).guard():
-            await never
+    with pytest.raises(TimeoutError), Deadlines(0.01).guard():
+        await never
     assert never.cancelled()
     task = asyncio.current_task()
     assert task is not None
@@ -54,6 +53,5 @@ async def test_each_of_many_guards_expires() -> None:
 
 
 async def test_an_error_inside_passes_through() -> None:
-    with pytest.raises(KeyError):
-        with Deadlines(60).guard():
-            raise KeyError
+    with pytest.raises(KeyError), Deadlines(60).guard():
+        raise KeyError

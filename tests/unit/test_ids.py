@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 import uuid
 
 from eventwire.ids import uuid7
@@ -14,8 +15,6 @@ def test_ids_are_version_7_and_unique() -> None:
 
 
 def test_the_first_48_bits_are_the_time_in_milliseconds() -> None:
-    import time
-
     before = time.time_ns() // 1_000_000
     moment = uuid.UUID(uuid7()).int >> 80
     assert before <= moment <= time.time_ns() // 1_000_000

@@ -42,7 +42,7 @@ def test_each_key_is_handled_in_order_one_at_a_time(keys: Sequence[int], yields:
         key = delivery.message.key
         assert key not in busy
         busy.add(key)
-        for _ in range(yields[delivery.offset or 0]):
+        for _turn in range(yields[delivery.offset or 0]):
             await asyncio.sleep(0)
         order[key].append(delivery.offset)
         busy.remove(key)

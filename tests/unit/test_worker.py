@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -13,8 +14,10 @@ from eventwire import (
     CapabilityError,
     Context,
     DeadLetterPolicy,
+    Handler,
     HandlerError,
     HandlerTimeout,
+    InvalidEvent,
     Message,
     OnExhausted,
     Reject,
@@ -31,7 +34,6 @@ from eventwire.topic import Topic
 from eventwire.transport import Consumer, Subscription, TopicSpec
 from tests.unit.shop import (
     ORDERS,
-    PRICES,
     Cancelled,
     OrdersHandler,
     OrdersPublisher,
@@ -62,7 +64,7 @@ class Orders(OrdersHandler):
 
 async def settled(worker: Worker, count: int) -> None:
     async with asyncio.timeout(10):
-        while worker.counts.settled < count:
+        while worker.counts.settled < count:  # noqa: ASYNC110  the counts are plain numbers
             await asyncio.sleep(0.001)
 
 
@@ -218,7 +220,7 @@ async def test_an_unknown_type_is_skipped_and_counted(bus: Bus) -> None:
 async def test_an_unknown_type_may_stop_the_worker_unacked(bus: Bus) -> None:
     strict = replace(ORDERS, unknown_events=UnknownEvents.FAIL)
 
-    class StrictHandler(OrdersHandler.__base__, topic=strict):  # type: ignore[misc, name-defined]
+    class StrictHandler(Handler, topic=strict):
         async def on_placed(self, event: Placed, context: Context) -> None: ...
 
         async def on_cancelled(self, event: Cancelled, context: Context) -> None: ...
@@ -317,8 +319,6 @@ async def test_publishing_in_a_handler_inherits_correlation_and_causation(bus: B
 
 
 async def test_a_sync_handler_runs_in_a_thread(bus: Bus) -> None:
-    import threading
-
     threads: set[str] = set()
 
     class Sync(OrdersSyncHandler):
@@ -364,8 +364,6 @@ async def test_tombstones_reach_their_handler_with_the_key(bus: Bus) -> None:
 
 
 async def test_a_validator_refuses_on_both_sides() -> None:
-    from eventwire import InvalidEvent
-
     def positive(event: Any) -> None:
         if isinstance(event, Placed) and event.cents < 0:
             raise ValueError("cents must not be negative")

@@ -34,7 +34,7 @@ class Imports:
         """Return the text of a ``_pb2.py`` with imports that work where it will stand."""
         head, descriptor, rest = source.partition(_DESCRIPTOR)
         head = _COPIED.sub(self._copied, head)
-        head = _LOADED.sub(lambda found: self._import(found["module"], found["alias"]), head)
+        head = _LOADED.sub(lambda found: f"{_name(found['alias'])} = {_loaded(self._placed(found['module']))}", head)
         head = _PLAIN.sub(lambda found: self._import(found["name"], found["alias"]), head)
         head = _FROM.sub(
             lambda found: self._import(f"{found['parent']}.{found['name']}", found["alias"]), head
@@ -54,7 +54,7 @@ class Imports:
     def _import(self, module: str, alias: str) -> str:
         placed = self._placed(module)
         if has_keyword(placed):
-            return f"import importlib\n{_name(alias)} = importlib.import_module({placed!r})"
+            return f"import importlib\n{_name(alias)} = {_loaded(placed)}"
         parent, _, name = placed.rpartition(".")
         return f"from {parent} import {name} as {alias}" if parent else f"import {name} as {alias}"
 
@@ -62,7 +62,7 @@ class Imports:
         placed = self._placed(module)
         if not has_keyword(placed):
             return f"from {placed} import *"
-        public = f"vars(importlib.import_module({placed!r})).items() if not name.startswith('_')"
+        public = f"vars({_loaded(placed)}).items() if not name.startswith('_')"
         return f"import importlib\nglobals().update((name, value) for name, value in {public})"
 
     def _copied(self, found: re.Match[str]) -> str:
@@ -73,5 +73,10 @@ class Imports:
         return f"{_name(found['alias'])} = {_name(holder + '_pb2')}.{_name(name)}"
 
 
+def _loaded(module: str) -> str:
+    return f"importlib.import_module({module!r})"
+
+
 def _name(alias: str) -> str:
-    return re.sub(r"\W", "_", alias)
+    name = re.sub(r"\W", "_", alias)
+    return name if name.isidentifier() else f"_{name}"

@@ -99,8 +99,12 @@ class Output:
 
 
 def package_files(paths: Iterable[str], folder: Path) -> dict[str, bytes]:
-    """Return the empty ``__init__.py`` of each folder below ``folder`` that has none of the user's."""
-    folders = {parent.as_posix() for path in paths for parent in Path(path).parents}
+    """Return the empty ``__init__.py`` of each folder below ``folder`` that has none of the user's.
+
+    A folder whose name is no identifier stays a namespace: mypy stops at such a regular package.
+    """
+    parents = {parent for path in paths for parent in Path(path).parents}
+    folders = {parent.as_posix() for parent in parents if all(part.isidentifier() for part in parent.parts)}
     wanted = [f"{each}/__init__.py".removeprefix("./") for each in sorted(folders)]
     written = _manifest(folder)
     return {

@@ -79,7 +79,7 @@ class Messages:
 
     def _constructor(self, message: DescriptorProto) -> Iterator[str]:
         fields = [field for field in message.field if is_name(field.name)]
-        receiver = ["_self", "/"] if any(field.name == "self" for field in fields) else ["self"]
+        receiver = [_receiver({field.name for field in fields})]
         arguments = [f"{field.name}: {self._types.argument(field)} = None" for field in fields]
         star = ["*"] if arguments else []
         yield from call("def __init__", [*receiver, *star, *arguments], " -> None: ...")
@@ -105,6 +105,13 @@ class Messages:
     def _literal(self, texts: Iterable[str]) -> str:
         quoted = ", ".join(f'"{text}"' for text in texts)
         return f"{self._names.use('typing', 'Literal')}[{quoted}]"
+
+
+def _receiver(taken: Container[str]) -> str:
+    name = "self"
+    while name in taken:
+        name = f"_{name}"
+    return name
 
 
 def _oneofs(message: DescriptorProto) -> dict[str, list[str]]:

@@ -32,7 +32,7 @@ async def main(url: str, topic: str, partitions: int, journal: Path, name: str) 
 
 
 def line(delivery: LogDelivery, name: str, assignments: list[HeldPartition]) -> str:
-    held = delivery._held
+    held = delivery.held
     assert held is not None
     if held not in assignments:
         assignments.append(held)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from eventwire.message import Message
 from eventwire.transport import Consumer, Delivery, TopicSpec
@@ -36,6 +36,15 @@ async def nothing(consumer: Consumer, seconds: float = 0.05) -> bool:
     except TimeoutError:
         return True
     return False
+
+
+async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    """Return when the condition holds."""
+    for _ in range(int(seconds * 100)):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"did not happen within {seconds} s")
 
 
 def ids(deliveries: Sequence[Delivery]) -> list[str]:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncGenerator, Callable, Collection
+from collections.abc import AsyncGenerator, Collection
 from pathlib import Path
 
 import pytest
@@ -19,13 +19,14 @@ from eventwire.errors import (
     UrlError,
 )
 from eventwire.message import Message, Receipt
+from eventwire.policy import Start
 from eventwire.transport import DriverOptions, Subscription, TopicPartition, TopicSpec
-from eventwire.transports.sqlite import SqliteTransport
-from eventwire.transports.sqlite.consumer import SqliteConsumer
+from eventwire.transports.sqlite import SqliteTransport, database, log, membership
 from eventwire.transports.sqlite.database import run_batch
+from eventwire.transports.sqlite.membership import Member
 from eventwire.transports.sqlite.schema import open_file
 from eventwire.url import BrokerUrl
-from tests.unit.transports.support import ORDERS, PAYMENTS, collect, ids, nothing, order
+from tests.unit.transports.support import ORDERS, PAYMENTS, collect, ids, nothing, order, until
 
 
 class File:
@@ -58,10 +59,14 @@ async def file(tmp_path: Path) -> AsyncGenerator[File]:
         await transport.close()
 
 
-def die(consumer: SqliteConsumer) -> None:
-    """As if the process were gone, or stopped: no heartbeat and nothing written any more."""
-    assert consumer._alive is not None
-    consumer._alive.cancel()
+def heartbeats() -> set[asyncio.Task[object]]:
+    return {task for task in asyncio.all_tasks() if task.get_name().startswith("eventwire heartbeat")}
+
+
+def die() -> None:
+    """As if every member so far were gone, or stopped: no heartbeat, and nothing is written any more."""
+    for task in heartbeats():
+        task.cancel()
 
 
 async def test_messages_and_progress_survive_a_restart(file: File) -> None:
@@ -95,9 +100,7 @@ async def test_acks_are_settled_within_the_commit_interval(file: File) -> None:
     await transport.publish(PAYMENTS, order(1, spec=PAYMENTS))
     consumer = await transport.subscribe(Subscription("g", (PAYMENTS,), commit_interval=0.01))
     (await collect(consumer, 1))[0].ack()
-    async with asyncio.timeout(5):
-        while file.sql("SELECT sum(committed) FROM positions") != [(1,)]:
-            await asyncio.sleep(0.01)
+    await until(lambda: file.sql("SELECT sum(committed) FROM positions") == [(1,)])
 
 
 async def test_another_process_sees_what_was_published(file: File) -> None:
@@ -112,7 +115,7 @@ async def test_a_dead_owners_messages_come_back_with_one_more_attempt(file: File
     await dead.publish_many(PAYMENTS, [order(n, spec=PAYMENTS) for n in range(4)])
     consumer = await dead.subscribe(Subscription("g", (PAYMENTS,)))
     await collect(consumer, 2)
-    die(consumer)
+    die()
     second = await alive.subscribe(Subscription("g", (PAYMENTS,)))
     found = await collect(second, 4)
     assert [(delivery.message.id, delivery.attempt) for delivery in found] == [
@@ -121,7 +124,7 @@ async def test_a_dead_owners_messages_come_back_with_one_more_attempt(file: File
         ("id-2", 1),
         ("id-3", 1),
     ]
-    die(second)
+    die()
     third = await (await file.open()).subscribe(Subscription("g", (PAYMENTS,)))
     assert [delivery.attempt for delivery in await collect(third, 4)] == [3, 3, 2, 2]
 
@@ -138,7 +141,7 @@ async def test_a_late_ack_is_fenced_and_the_owner_told(file: File) -> None:
     await stalled.publish(PAYMENTS, order(1, spec=PAYMENTS))
     consumer = await stalled.subscribe(Subscription("g", (PAYMENTS,), on_revoke=on_revoke))
     [late] = await collect(consumer, 1)
-    die(consumer)
+    die()
     owner = await other.subscribe(Subscription("g", (PAYMENTS,)))
     [again] = await collect(owner, 1)
     late.ack()
@@ -157,7 +160,7 @@ async def test_a_stalled_owner_hands_out_nothing_more(file: File) -> None:
     await stalled.publish_many(PAYMENTS, [order(n, spec=PAYMENTS) for n in range(2)])
     consumer = await stalled.subscribe(Subscription("g", (PAYMENTS,)))
     await collect(consumer, 1)
-    die(consumer)
+    die()
     await collect(await other.subscribe(Subscription("g", (PAYMENTS,))), 2)
     assert await nothing(consumer)
 
@@ -166,26 +169,40 @@ async def test_members_get_fair_shares_as_they_come_and_go(file: File) -> None:
     spec = TopicSpec("wide", partitions=7)
     transports = [await file.open("poll=0.005&lease=0.2") for _ in range(3)]
     await transports[0].declare([spec], [])
-    consumers = [await transport.subscribe(Subscription("g", (spec,))) for transport in transports]
-    await until(lambda: sorted(len(consumer._leases) for consumer in consumers) == [2, 2, 3])
+    counts = "SELECT count(*) FROM positions WHERE owner IS NOT NULL GROUP BY owner ORDER BY 1"
+    for transport in transports[:2]:
+        await transport.subscribe(Subscription("g", (spec,)))
+    mortal = heartbeats()
+    await transports[2].subscribe(Subscription("g", (spec,)))
+    await until(lambda: file.sql(counts) == [(2,), (2,), (3,)])
     await transports[0].close()
-    await until(lambda: sorted(len(consumer._leases) for consumer in consumers[1:]) == [3, 4])
-    die(consumers[1])
-    await until(lambda: len(consumers[2]._leases) == 7)
+    await until(lambda: file.sql(counts) == [(3,), (4,)])
+    for task in mortal:
+        task.cancel()
+    await until(lambda: file.sql(counts) == [(7,)])
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.01)
+def test_partitions_that_could_not_be_given_up_are_not_forgotten(tmp_path: Path) -> None:
+    connection = open_file(tmp_path / "x.db", 1.0)
+    log.declare(connection, [ORDERS])
+    membership.enter(connection, "g", log.partition_ids(connection, ORDERS), Start.EARLIEST)
+    member = Member("m", "g", ["orders"], 10.0, "boot")
+    first = membership.beat(connection, member, {})
+    assert [taken.epoch for taken in first.taken] == [1] * 4
+    held = {taken.at: taken.epoch for taken in first.taken[1:]}
+    again = membership.beat(connection, member, held)
+    assert [(taken.at, taken.epoch) for taken in again.taken] == [(first.taken[0].at, 2)]
+    assert (again.surplus, again.lost) == ([], [])
+    connection.close()
 
 
-async def test_partitions_that_could_not_be_given_up_are_not_forgotten(file: File) -> None:
-    transport = await file.open("poll=0.005&lease=0.2")
-    await transport.publish(PAYMENTS, order(1, spec=PAYMENTS))
-    consumer = await transport.subscribe(Subscription("g", (PAYMENTS,)))
-    consumer._drop(TopicPartition("payments", 0))
-    assert ids(await collect(consumer, 1)) == ["id-1"]
+def test_leases_of_another_boot_are_void(tmp_path: Path) -> None:
+    connection = open_file(tmp_path / "x.db", 1.0)
+    log.declare(connection, [ORDERS])
+    membership.enter(connection, "g", log.partition_ids(connection, ORDERS), Start.EARLIEST)
+    membership.beat(connection, Member("before", "g", ["orders"], 1e9, "boot 1"), {})
+    assert len(membership.beat(connection, Member("after", "g", ["orders"], 1.0, "boot 2"), {}).taken) == 4
+    connection.close()
 
 
 async def test_retention_trims_only_what_every_group_has_read(file: File) -> None:
@@ -200,13 +217,14 @@ async def test_retention_trims_only_what_every_group_has_read(file: File) -> Non
         delivery.ack()
     waiting = await collect(slow, 10)
     await fast.flush()
-    fast.look()
-    await fast._beat()
+    connection = open_file(file.path, 5.0)
+    log.trim(connection)
     assert file.sql("SELECT count(*) FROM log") == [(10,)]
     for delivery in waiting:
         delivery.ack()
     await slow.flush()
-    await fast._beat()
+    log.trim(connection)
+    connection.close()
     assert file.sql("SELECT min(offset) FROM log") == [(8,)]
     late = await transport.subscribe(Subscription("late", (spec,)))
     assert ids(await collect(late, 2)) == ["id-8", "id-9"]
@@ -238,12 +256,18 @@ async def test_many_declare_at_once(tmp_path: Path) -> None:
     await asyncio.gather(*(transport.close() for transport in transports))
 
 
-async def test_a_full_disk_fails_the_publish_and_recovers(file: File) -> None:
+async def test_a_full_disk_fails_the_publish_and_recovers(
+    file: File, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[sqlite3.Connection] = []
+
+    def small_disk(path: Path, busy_timeout: float) -> sqlite3.Connection:
+        opened.append(open_file(path, busy_timeout))
+        opened[-1].execute("PRAGMA max_page_count = 40")
+        return opened[-1]
+
+    monkeypatch.setattr(database, "open_file", small_disk)
     transport = await file.open("max_body=10000000")
-    writer = transport._database._writer
-    assert writer is not None
-    [pages] = writer.execute("PRAGMA page_count").fetchone()
-    writer.execute(f"PRAGMA max_page_count = {pages + 20}")
     small, big = order(1, spec=PAYMENTS), order(2, size=1 << 20, spec=PAYMENTS)
     failed, fine = await asyncio.gather(
         transport.publish(PAYMENTS, big), transport.publish(PAYMENTS, small), return_exceptions=True
@@ -251,7 +275,7 @@ async def test_a_full_disk_fails_the_publish_and_recovers(file: File) -> None:
     assert isinstance(failed, PublishFailed)
     assert "full" in str(failed)
     assert isinstance(fine, Receipt)
-    writer.execute("PRAGMA max_page_count = 1000000")
+    opened[0].execute("PRAGMA max_page_count = 1000000")
     assert (await transport.publish(PAYMENTS, big)).offset == 1
 
 

@@ -3,10 +3,9 @@ from __future__ import annotations
 import asyncio
 import signal
 import sqlite3
-import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Callable
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,18 +15,12 @@ from eventwire.errors import PublishError
 from eventwire.transport import DriverOptions, TopicSpec
 from eventwire.transports.sqlite import SqliteTransport
 from eventwire.url import BrokerUrl
-from tests.unit.transports.support import order
+from tests.unit.transports.support import order, until
 
 MEMBER = Path(__file__).with_name("sqlite_member.py")
 SPEC = TopicSpec("orders", partitions=6, ordered=True)
 COUNT = 3000
 LEASE = 0.5
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(50):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 def lines(journal: Path) -> list[list[str]]:
@@ -39,22 +32,25 @@ async def test_four_processes_lose_nothing_when_one_is_killed_and_one_is_stopped
     url = f"sqlite:///{tmp_path}/broker.db?lease={LEASE}&poll=0.01"
     journal = tmp_path / "journal"
     members = [
-        subprocess.Popen([sys.executable, str(MEMBER), url, "orders", "6", str(journal), f"m{number}"])
+        await asyncio.create_subprocess_exec(
+            sys.executable, str(MEMBER), url, "orders", "6", str(journal), f"m{number}"
+        )
         for number in range(4)
     ]
     try:
         await publish(url)
-        await until(lambda: len({owner.split(".")[0] for owner, *_ in lines(journal)}) == 4)
+        await until(lambda: len({owner.split(".")[0] for owner, *_ in lines(journal)}) == 4, 30)
         members[0].kill()
         members[1].send_signal(signal.SIGSTOP)
         await asyncio.sleep(2 * LEASE)
         members[1].send_signal(signal.SIGCONT)
         await publish(url, COUNT)
-        await until(lambda: committed(tmp_path / "broker.db") == 2 * COUNT)
+        await until(lambda: committed(tmp_path / "broker.db") == 2 * COUNT, 50)
     finally:
         for member in members:
-            member.kill()
-            member.wait()
+            with suppress(ProcessLookupError):
+                member.kill()
+            await member.wait()
     seen = lines(journal)
     assert {identity for *_, identity in seen} == {f"id-{n}" for n in range(2 * COUNT)}
     offsets: dict[tuple[str, str], list[int]] = defaultdict(list)

@@ -54,7 +54,7 @@ def _variants(topic: TopicSpec, *, headers: bool) -> list[Message]:
 async def arrives_byte_for_byte(stage: Stage) -> None:
     """Body, key, headers and content type are what was published; the id too, where the broker has a place for it."""
     group = stage.group()
-    for topic in (await stage.topic(group), replace(await stage.topic(group), ordered=False)):
+    for topic in (await stage.topic(group), await stage.topic(group, ordered=False)):
         consumer = await stage.subscribe(topic, group=group)
         for sent in _variants(topic, headers=stage.features.headers):
             await stage.publish(topic, [sent])

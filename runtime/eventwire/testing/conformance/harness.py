@@ -98,15 +98,19 @@ class Stage:
         """A group name that nobody else uses."""
         return f"g-{uuid4().hex[:12]}"
 
-    def spec(self, *, partitions: int = 1, queue: bool = False, external: bool = False) -> TopicSpec:
-        """An undeclared topic of a name that nobody else uses; ordered where the transport has order."""
+    def spec(
+        self, *, partitions: int = 1, ordered: bool = True, queue: bool = False, external: bool = False
+    ) -> TopicSpec:
+        """An undeclared topic of a name that nobody else uses; `ordered` as far as the transport has order."""
         name = f"conformance.{uuid4().hex[:12]}.v1"
-        ordered = self.features.ordering
+        ordered = ordered and self.features.ordering and not queue
         return TopicSpec(name, partitions=partitions, ordered=ordered, queue=queue, external=external)
 
-    async def topic(self, *groups: str, partitions: int = 1, queue: bool = False) -> TopicSpec:
+    async def topic(
+        self, *groups: str, partitions: int = 1, ordered: bool = True, queue: bool = False
+    ) -> TopicSpec:
         """A new topic, declared for these groups."""
-        topic = self.spec(partitions=partitions, queue=queue)
+        topic = self.spec(partitions=partitions, ordered=ordered, queue=queue)
         await self.bounded(lambda: self.transport.declare([topic], groups), "declare()")
         return topic
 

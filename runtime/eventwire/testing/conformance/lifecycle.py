@@ -55,6 +55,7 @@ async def close_flushes_publishers(stage: Stage) -> None:
     topic = await stage.topic(group, partitions=4)
     doomed, publishers = await stage.connect(), 20
     sent = messages(topic, stage.count(10_000, 200), keys=publishers)
+    await stage.publish(topic, warm := messages(topic, 1, label="warm"), doomed)
     begun = [asyncio.create_task(doomed.publish(topic, each)) for each in sent]
     await asyncio.sleep(0)  # every publish has begun
     closing = asyncio.create_task(doomed.close())
@@ -70,7 +71,7 @@ async def close_flushes_publishers(stage: Stage) -> None:
         [each.id for each in receipts], [each.id for each in sent], "the ids of what was begun before close()"
     )
     lates = zip(messages(topic, 20, label="late"), outcomes, strict=True)
-    confirmed = [*sent, *(message for message, outcome in lates if isinstance(outcome, Receipt))]
+    confirmed = [*warm, *sent, *(message for message, outcome in lates if isinstance(outcome, Receipt))]
     await stage.collect([await stage.subscribe(topic, group=group)], confirmed)
 
 

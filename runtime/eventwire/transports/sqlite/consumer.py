@@ -78,7 +78,9 @@ class SqliteConsumer:
             await self._beat()
         except _FAILURES as error:
             raise BrokerError(f"could not join group {self._member.group}: {error}") from error
-        self._alive = asyncio.create_task(self._keep_alive())
+        self._alive = asyncio.create_task(
+            self._keep_alive(), name=f"eventwire heartbeat {self._member.group}"
+        )
         self._changed()
 
     async def fetch(self, limit: int) -> Sequence[LogDelivery]:

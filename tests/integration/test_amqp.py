@@ -1,0 +1,452 @@
+"""What the conformance suite does not ask of RabbitMQ: its own limits, third parties, faults of the broker."""
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import aio_pika
+import pytest
+from pamqp.commands import Basic
+
+from eventwire.errors import (
+    Closed,
+    InvalidEvent,
+    PublishError,
+    PublishFailed,
+    PublishUnknown,
+    TooLarge,
+    TopicMismatch,
+    TopicMissing,
+    Unreachable,
+    Unroutable,
+)
+from eventwire.message import Message, Receipt
+from eventwire.transport import DriverOptions, Subscription, TopicPartition, TopicSpec
+from eventwire.transports.amqp import AmqpTransport
+from eventwire.transports.amqp.consumer import AmqpConsumer
+from eventwire.transports.amqp.session import AmqpDelivery
+from eventwire.url import BrokerUrl
+from tools import servers
+from tools.servers import Server
+
+pytestmark = pytest.mark.server
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def faulty() -> Iterator[Server]:
+    """A server of our own, to kill and to freeze."""
+    with servers.rabbitmq(private=True) as server:
+        yield server
+
+
+@pytest.fixture
+async def transport(amqp_server: Server) -> AsyncIterator[AmqpTransport]:
+    transport = made(amqp_server.url)
+    yield transport
+    await transport.close()
+
+
+def made(url: str, **options: object) -> AmqpTransport:
+    query = "&".join(f"{name}={value}" for name, value in options.items())
+    return AmqpTransport(BrokerUrl.parse(f"{url}?{query}" if query else url), DriverOptions())
+
+
+def topic(**facts: Any) -> TopicSpec:
+    return TopicSpec(f"it.{time.time_ns()}.{next(_numbers)}", **facts)
+
+
+def to(spec: TopicSpec, identity: object, body: bytes | None = b"body", **rest: Any) -> Message:
+    return Message(spec.name, body, id=str(identity), **rest)
+
+
+async def joined(transport: AmqpTransport, spec: TopicSpec, **facts: Any) -> AmqpConsumer:
+    await transport.declare([spec], ["g"])
+    return await transport.subscribe(Subscription("g", (spec,), **facts))
+
+
+async def read(consumer: AmqpConsumer, count: int, *, ack: bool = True) -> list[AmqpDelivery]:
+    found: list[AmqpDelivery] = []
+    async with asyncio.timeout(30):
+        while len(found) < count:
+            found += await consumer.fetch(count - len(found))
+    for delivery in found if ack else ():
+        delivery.ack()
+    return found
+
+
+async def raw_channel(server: Server) -> tuple[aio_pika.abc.AbstractConnection, Any]:
+    connection = await aio_pika.connect(server.url)
+    channel = await connection.channel()
+    return connection, await channel.get_underlay_channel()
+
+
+HOSTILE = [
+    (("plain", b"text"), ("bytes", b"\x00\xff\xfe"), ("empty", b"")),
+    (("", b"no name"), ("n" * 255, b"x"), ("crlf\r\nX-Evil: 1", b"a\r\nb: c"), ("nul\0", b"\0")),
+    (("twice", b"1"), ("twice", b"\xff"), ("twice", b"")),
+    (("über", "grüße".encode()), ("x-delivery-count", b"99"), ("x-death", b"forged")),
+    tuple((f"h{number}", b"v") for number in range(2000)),
+    (("cloudEvents_type", b"\xff\xfe"), ("cloudEvents_id", b"1")),
+    (("large", b"x" * 32_000),),
+]
+
+
+@pytest.mark.parametrize("headers", HOSTILE, ids=range(len(HOSTILE)))
+async def test_any_headers_come_back(transport: AmqpTransport, headers: Any) -> None:
+    spec = topic()
+    consumer = await joined(transport, spec)
+    sent = to(spec, "1", headers=headers, key=b"\x00\xffkey", content_type="application/protobuf")
+    await transport.publish(spec, sent)
+    [delivery] = await read(consumer, 1)
+    assert delivery.message == sent
+    assert delivery.attempt == 1
+
+
+async def test_bodies_of_no_one_and_many_frames_come_back(transport: AmqpTransport) -> None:
+    spec = topic()
+    consumer = await joined(transport, spec)
+    bodies = [None, b"", b"x", b"y" * 131_064, b"z" * 131_065, bytes(range(256)) * 4096]
+    outcomes = await transport.publish_many(spec, [to(spec, i, body) for i, body in enumerate(bodies)])
+    assert all(isinstance(outcome, Receipt) for outcome in outcomes)
+    assert [delivery.message.body for delivery in await read(consumer, len(bodies))] == bodies
+
+
+async def test_what_does_not_fit_is_refused_and_the_connection_stays(transport: AmqpTransport) -> None:
+    spec = topic()
+    consumer = await joined(transport, spec)
+    many = tuple((f"{number:05}", b"") for number in range(12_000))
+    refused = [
+        (TooLarge, to(spec, 1, headers=(("h", b"x" * 40_000),))),
+        (TooLarge, to(spec, 2, headers=many)),
+        (TooLarge, to(spec, 3, b"x" * (16 * 1024 * 1024 + 1))),
+        (InvalidEvent, to(spec, 4, headers=(("cloudEvents_type", b"t" * 256),))),
+        (InvalidEvent, to(spec, 5, headers=(("n" * 256, b""),))),
+        (InvalidEvent, to(spec, 6, headers=(("eventwire_key", b""),))),
+        (InvalidEvent, to(spec, "i" * 256)),
+    ]
+    outcomes = await transport.publish_many(spec, [message for _, message in refused] + [to(spec, "good")])
+    assert [type(outcome) for outcome in outcomes] == [*(error for error, _ in refused), Receipt]
+    [delivery] = await read(consumer, 1)
+    assert delivery.message.id == "good"
+
+
+async def test_headers_of_third_parties_are_read(transport: AmqpTransport, amqp_server: Server) -> None:
+    spec = topic()
+    consumer = await joined(transport, spec)
+    connection, channel = await raw_channel(amqp_server)
+    table: dict[str, Any] = {
+        "int": -7,
+        "big": 2**40,
+        "float": 1.5,
+        "yes": True,
+        "none": None,
+        "date": datetime(2026, 1, 2, tzinfo=UTC),
+        "decimal": Decimal("1.25"),
+        "table": {"inner": [1, {"deep": bytearray(b"\xff")}]},
+        "array": ["a", bytearray(b"\xfe"), 3],
+        "nothing": [],
+    }
+    properties = Basic.Properties(headers=table)
+    await channel.basic_publish(b"theirs", exchange=spec.name, routing_key="any", properties=properties)
+    await channel.basic_publish(
+        b"bare", exchange=spec.name, routing_key="", properties=Basic.Properties(message_id="m")
+    )
+    await connection.close()
+    first, bare = await read(consumer, 2)
+    assert dict(first.message.headers) == {
+        "int": b"-7",
+        "big": b"1099511627776",
+        "float": b"1.5",
+        "yes": b"true",
+        "none": b"",
+        "date": b"2026-01-02T00:00:00+00:00",
+        "decimal": b"1.25",
+        "table": b'{"inner": [1, {"deep": "\\\\xff"}]}',
+        "array": b"3",
+        "nothing": b"[]",
+    }
+    assert [value for name, value in first.message.headers if name == "array"] == [b"a", b"\xfe", b"3"]
+    assert (bare.message.body, bare.message.key, bare.message.headers) == (b"bare", None, ())
+
+
+async def test_nobody_to_route_to(transport: AmqpTransport, amqp_server: Server) -> None:
+    spec = topic()
+    with pytest.raises(PublishFailed, match=r"not declared.*exchange it\."):
+        await transport.publish(spec, to(spec, 1))
+    await transport.declare([spec], [])
+    with pytest.raises(Unroutable, match="no consumer group") as caught:
+        await transport.publish(spec, to(spec, 1))
+    assert caught.value.id == "1"
+    lenient = made(amqp_server.url, unrouted="allow")
+    assert isinstance(await lenient.publish(spec, to(spec, 1)), Receipt)
+    await lenient.close()
+
+
+async def test_a_returned_message_is_told_from_another_of_its_id(transport: AmqpTransport) -> None:
+    unrouted, routed = topic(), topic()
+    await transport.declare([unrouted], [])
+    await transport.declare([routed], ["g"])
+    specs = [unrouted, routed] * 20
+    outcomes = await asyncio.gather(
+        *(transport.publish(spec, to(spec, "same")) for spec in specs), return_exceptions=True
+    )
+    assert [type(outcome) for outcome in outcomes] == [Unroutable, Receipt] * 20
+
+
+async def test_a_missing_exchange_costs_nobody_else_his_channel(transport: AmqpTransport) -> None:
+    spec, missing = topic(), topic()
+    await transport.declare([spec], ["g"])
+    outcomes = await asyncio.gather(
+        *(transport.publish(each, to(each, n)) for n in range(50) for each in (spec, missing)),
+        return_exceptions=True,
+    )
+    assert [type(outcome) for outcome in outcomes] == [Receipt, PublishFailed] * 50
+
+
+async def test_an_exchange_deleted_underway_is_told_and_the_channel_replaced(
+    transport: AmqpTransport, amqp_server: Server
+) -> None:
+    gone, kept = topic(), topic()
+    await transport.declare([gone, kept], ["g"])
+    await transport.publish(gone, to(gone, 1))
+    connection, channel = await raw_channel(amqp_server)
+    await channel.exchange_delete(gone.name)
+    await connection.close()
+    outcomes = await transport.publish_many(gone, [to(gone, n) for n in range(10)])
+    assert all(isinstance(outcome, PublishUnknown) for outcome in outcomes)
+    assert isinstance(await transport.publish(kept, to(kept, 2)), Receipt)
+    with pytest.raises(PublishFailed, match="not declared"):
+        await transport.publish(gone, to(gone, 3))
+
+
+async def test_missing_and_mismatched(transport: AmqpTransport) -> None:
+    spec = topic(partitions=2, ordered=True)
+    with pytest.raises(TopicMissing) as caught:
+        await transport.check([spec], ["g"])
+    for name in (f"exchange {spec.name}", f"queue {spec.name}.g.p0", f"queue {spec.name}.g.p1"):
+        assert name in str(caught.value)
+    with pytest.raises(TopicMissing):
+        await transport.subscribe(Subscription("g", (spec,)))
+    await transport.declare([spec], ["g"])
+    await transport.check([spec], ["g"])
+    with pytest.raises(TopicMismatch):
+        await transport.declare([TopicSpec(spec.name, partitions=3, ordered=True)], ["g"])
+    clash = TopicSpec(f"{spec.name}.g.p0", queue=True)
+    with pytest.raises(TopicMismatch):
+        await transport.declare([clash], [])
+
+
+async def test_a_queue_topic_keeps_what_nobody_subscribed_to(transport: AmqpTransport) -> None:
+    spec = topic(queue=True)
+    await transport.declare([spec], [])
+    await transport.publish(spec, to(spec, 1))
+    consumer = await transport.subscribe(Subscription("whoever", (spec,)))
+    assert [delivery.message.id for delivery in await read(consumer, 1)] == ["1"]
+
+
+async def test_a_key_stays_in_order_between_two_members(
+    transport: AmqpTransport, amqp_server: Server
+) -> None:
+    spec = topic(partitions=8, ordered=True)
+    await transport.declare([spec], ["g"])
+    other = made(amqp_server.url)
+    members = await asyncio.gather(
+        *(each.subscribe(Subscription("g", (spec,))) for each in (transport, other))
+    )
+    seen: dict[bytes, list[int]] = {}
+    owners: dict[int, set[int]] = {}
+
+    async def consume(number: int, member: AmqpConsumer) -> None:
+        while True:
+            for delivery in await member.fetch(10):
+                seen.setdefault(delivery.message.key or b"", []).append(int(delivery.message.id))
+                owners.setdefault(delivery.partition, set()).add(number)
+                delivery.ack()
+
+    tasks = [asyncio.create_task(consume(number, member)) for number, member in enumerate(members)]
+    await transport.publish_many(spec, [to(spec, n, key=b"k%d" % (n % 40)) for n in range(2000)])
+    async with asyncio.timeout(20):
+        while sum(map(len, seen.values())) < 2000:
+            await asyncio.sleep(0.01)
+    for task in tasks:
+        task.cancel()
+    await other.close()
+    assert all(numbers == sorted(numbers) for numbers in seen.values())
+    assert all(len(members) == 1 for members in owners.values())
+
+
+async def test_acks_are_sent_together_and_the_rest_comes_again(
+    transport: AmqpTransport, amqp_server: Server
+) -> None:
+    spec = topic()
+    first = await joined(transport, spec)
+    await transport.publish_many(spec, [to(spec, n) for n in range(100)])
+    for delivery in await read(first, 100, ack=False):
+        if int(delivery.message.id) % 7:
+            delivery.ack()
+    await first.close()
+    second = await transport.subscribe(Subscription("g", (spec,)))
+    again = await read(second, 15)
+    assert [int(delivery.message.id) for delivery in again] == list(range(0, 100, 7))
+    assert {delivery.attempt for delivery in again} == {2}
+    await second.flush()
+    connection, channel = await raw_channel(amqp_server)
+    await second.close()
+    assert (await channel.queue_declare(f"{spec.name}.g", passive=True)).message_count == 0
+    await connection.close()
+
+
+async def test_what_a_dead_member_held_goes_to_another(transport: AmqpTransport, amqp_server: Server) -> None:
+    spec = topic(partitions=1, ordered=True)
+    dying = made(amqp_server.url)
+    await transport.declare([spec], ["g"])
+    held = await dying.subscribe(Subscription("g", (spec,)))
+    heir = await transport.subscribe(Subscription("g", (spec,)))
+    await transport.publish_many(spec, [to(spec, n, key=b"k") for n in range(5)])
+    late = await read(held, 5, ack=False)
+    await dying.close()
+    late[0].ack()
+    late[1].release()
+    got = await read(heir, 5)
+    assert [(delivery.message.id, delivery.attempt) for delivery in got] == [(str(n), 2) for n in range(5)]
+
+
+async def test_a_deleted_queue_is_told(transport: AmqpTransport, amqp_server: Server) -> None:
+    spec = topic()
+    consumer = await joined(transport, spec)
+    connection, channel = await raw_channel(amqp_server)
+    await channel.queue_delete(f"{spec.name}.g", if_unused=False)
+    await connection.close()
+    with pytest.raises(TopicMissing, match=r"\.g"):
+        async with asyncio.timeout(10):
+            await consumer.fetch(1)
+
+
+async def test_refused_credentials_and_vhosts(amqp_server: Server) -> None:
+    url = BrokerUrl.parse(amqp_server.url)
+    for text in (f"amqp://guest:s3cret@{url.hosts[0]}/", f"amqp://guest:guest@{url.hosts[0]}/no-such"):
+        transport = made(text)
+        with pytest.raises(Unreachable) as caught:
+            await transport.connect()
+        assert str(url.hosts[0]) in str(caught.value)
+        assert "s3cret" not in repr(caught.value)
+        await transport.close()
+
+
+async def test_the_next_host_is_tried(amqp_server: Server, unused_tcp_port: int) -> None:
+    host = BrokerUrl.parse(amqp_server.url).hosts[0]
+    transport = made(f"amqp://guest:guest@127.0.0.1:{unused_tcp_port},{host}/")
+    await transport.connect()
+    await transport.close()
+
+
+async def test_closed_is_closed(transport: AmqpTransport) -> None:
+    spec = topic()
+    consumer = await joined(transport, spec)
+    waiting = asyncio.create_task(consumer.fetch(1))
+    await asyncio.sleep(0)
+    await transport.close()
+    with pytest.raises(Closed):
+        await waiting
+    with pytest.raises(Closed):
+        await transport.publish(spec, to(spec, 1))
+    with pytest.raises(Closed):
+        await transport.subscribe(Subscription("g", (spec,)))
+    await transport.close()
+
+
+async def test_a_broker_that_dies_and_returns(faulty: Server) -> None:
+    """Killed while publishing and consuming: what was confirmed arrives, and everything goes on by itself."""
+    transport = made(faulty.url)
+    spec = topic(partitions=4, ordered=True)
+    revoked: list[Sequence[TopicPartition]] = []
+
+    async def on_revoke(partitions: Any) -> None:
+        revoked.append(partitions)
+
+    consumer = await joined(transport, spec, on_revoke=on_revoke)
+    await asyncio.sleep(1.5)  # Server.kill: a younger quorum queue does not outlive it
+    confirmed, unknown, failed, seen = set[str](), set[str](), set[str](), list[str]()
+
+    async def publish(worker: int) -> None:
+        for number in itertools.count():
+            message = to(spec, f"{worker}-{number}", key=b"%d" % worker)
+            try:
+                await transport.publish(spec, message)
+                confirmed.add(message.id)
+            except PublishUnknown:
+                unknown.add(message.id)
+            except PublishError:
+                failed.add(message.id)
+                await asyncio.sleep(0.05)
+            if stop.is_set():
+                return
+
+    async def consume() -> None:
+        while True:
+            for delivery in await consumer.fetch(100):
+                seen.append(delivery.message.id)
+                delivery.ack()
+
+    stop = asyncio.Event()
+    publishers = [asyncio.create_task(publish(worker)) for worker in range(20)]
+    reader = asyncio.create_task(consume())
+    await asyncio.sleep(0.5)
+    await asyncio.to_thread(faulty.kill)
+    before = len(confirmed)
+    await asyncio.to_thread(faulty.start)
+    async with asyncio.timeout(15):
+        while len(confirmed) < before + 500:
+            await asyncio.sleep(0.05)
+    stop.set()
+    await asyncio.gather(*publishers)
+    async with asyncio.timeout(15):
+        while not confirmed <= set(seen):
+            await asyncio.sleep(0.05)
+    reader.cancel()
+    assert before > 0
+    assert unknown
+    assert [len(partitions) for partitions in revoked] == [4]
+    assert set(seen) <= confirmed | unknown | failed
+    assert not failed & set(seen)
+    await transport.close()
+
+
+async def test_a_frozen_broker_delays_close_for_seconds_only(faulty: Server) -> None:
+    transport = made(faulty.url, connect_timeout=1)
+    spec = topic()
+    consumer = await joined(transport, spec)
+    await transport.publish(spec, to(spec, 1))
+    [delivery] = await read(consumer, 1, ack=False)
+    faulty.suspend()
+    try:
+        delivery.ack()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await transport.publish(spec, to(spec, 2))
+        other = made(faulty.url, connect_timeout=0.3)
+        with pytest.raises(Unreachable, match="no answer within"):
+            await other.connect()
+        await other.close()
+        began = time.monotonic()
+        await transport.close()
+        assert time.monotonic() - began < 6
+    finally:
+        faulty.resume()
+
+
+async def test_close_without_a_broker(unused_tcp_port: int) -> None:
+    transport = made(f"amqp://guest:canary@127.0.0.1:{unused_tcp_port}/v", connect_timeout=0.5)
+    with pytest.raises(Unreachable, match=rf"amqp://127\.0\.0\.1:{unused_tcp_port}/v") as caught:
+        await transport.connect()
+    assert "canary" not in str(caught.value)
+    spec = topic()
+    with pytest.raises(PublishFailed, match="no connection"):
+        await transport.publish(spec, to(spec, 1))
+    await transport.close()

@@ -1,0 +1,441 @@
+"""`kafka://` against a real broker of our own, which some tests kill or suspend."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncGenerator, Callable, Collection, Generator, Sequence
+
+import pytest
+from aiokafka import TopicPartition as KafkaPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.partitioner import DefaultPartitioner
+from eventwire.errors import (
+    Closed,
+    OffsetOutOfRange,
+    PublishFailed,
+    PublishUnknown,
+    TooLarge,
+    TopicMismatch,
+    TopicMissing,
+    Unreachable,
+)
+from eventwire.message import Message, Receipt
+from eventwire.policy import Start
+from eventwire.transport import DriverOptions, Subscription, TopicPartition, TopicSpec
+from eventwire.transports.kafka import KafkaTransport
+from eventwire.transports.kafka.assignment import KafkaDelivery
+from eventwire.transports.kafka.consumer import KafkaConsumer
+from eventwire.url import BrokerUrl
+
+from tools import servers
+
+pytestmark = pytest.mark.server
+
+_PATIENCE = 30.0
+
+
+@pytest.fixture(scope="module")
+def server() -> Generator[servers.Server]:
+    try:
+        with servers.kafka(private=True) as started:
+            yield started
+    except servers.Unavailable as reason:
+        pytest.skip(str(reason))
+
+
+def transport_at(url: str, options: str = "") -> KafkaTransport:
+    return KafkaTransport(BrokerUrl.parse(url + options), DriverOptions())
+
+
+@pytest.fixture
+async def transport(server: servers.Server) -> AsyncGenerator[KafkaTransport]:
+    made = transport_at(server.url)
+    yield made
+    await made.close()
+
+
+def spec(partitions: int = 1, *, ordered: bool = True) -> TopicSpec:
+    return TopicSpec(f"test.{secrets.token_hex(4)}", partitions=partitions, ordered=ordered)
+
+
+@pytest.fixture
+async def topic(transport: KafkaTransport) -> TopicSpec:
+    made = spec()
+    await transport.declare([made], ())
+    return made
+
+
+def numbered(topic: TopicSpec, count: int, *, first: int = 0) -> list[Message]:
+    return [
+        Message(topic.name, b"%d" % n, key=b"%d" % (n % 7), id=str(n)) for n in range(first, first + count)
+    ]
+
+
+async def publish_all(transport: KafkaTransport, topic: TopicSpec, messages: Sequence[Message]) -> None:
+    for outcome in await transport.publish_many(topic, messages):
+        assert isinstance(outcome, Receipt), outcome
+
+
+async def read(
+    consumer: KafkaConsumer, count: int, limit: int = 500, *, ack: bool = True
+) -> list[KafkaDelivery]:
+    deliveries: list[KafkaDelivery] = []
+    async with asyncio.timeout(_PATIENCE):
+        while len(deliveries) < count:
+            deliveries += await consumer.fetch(min(limit, count - len(deliveries)))
+    if ack:
+        for delivery in deliveries:
+            delivery.ack()
+    return deliveries
+
+
+def bodies(deliveries: Sequence[KafkaDelivery]) -> list[int]:
+    return [int(delivery.message.body or b"") for delivery in deliveries]
+
+
+async def nothing_more(consumer: KafkaConsumer) -> bool:
+    try:
+        async with asyncio.timeout(1.5):
+            await consumer.fetch(10)
+    except TimeoutError:
+        return True
+    return False
+
+
+async def in_thread(action: Callable[[], None]) -> None:
+    await asyncio.to_thread(action)
+
+
+async def test_a_message_comes_back_as_it_was_published(transport: KafkaTransport, topic: TopicSpec) -> None:
+    headers = (("a", b"1"), ("a", b"\x00\xff"), ("", b""), ("ünï", b"x"))
+    message = Message(topic.name, b"body", b"key", headers, "application/protobuf")
+    receipt = await transport.publish(topic, message)
+    await transport.publish(topic, Message(topic.name, None, b"key"))
+    consumer = await transport.subscribe(Subscription("group", (topic,)))
+    first, tombstone = await read(consumer, 2)
+    await consumer.close()
+    assert first.message == message
+    assert (first.partition, first.offset, first.attempt) == (receipt.partition, receipt.offset, 1)
+    assert tombstone.message == Message(topic.name, None, b"key")
+
+
+async def test_keys_go_where_the_java_client_puts_them(transport: KafkaTransport) -> None:
+    topic = spec(12)
+    await transport.declare([topic], ())
+    keys = [secrets.token_bytes(length) for length in range(1, 60)]
+    outcomes = await transport.publish_many(topic, [Message(topic.name, b"", key) for key in keys])
+    java, partitions = DefaultPartitioner(), list(range(12))
+    assert [outcome.partition for outcome in outcomes if isinstance(outcome, Receipt)] == [
+        java(key, partitions, partitions) for key in keys
+    ]
+
+
+async def test_messages_without_key_are_spread(transport: KafkaTransport) -> None:
+    topic = spec(3, ordered=False)
+    await transport.declare([topic], ())
+    outcomes = await transport.publish_many(topic, [Message(topic.name, b"x")] * 9)
+    assert sorted(str(outcome.partition) for outcome in outcomes if isinstance(outcome, Receipt)) == list(
+        "000111222"
+    )
+
+
+async def test_a_missing_topic_is_named_and_not_created(transport: KafkaTransport, topic: TopicSpec) -> None:
+    absent = [spec(), spec()]
+    with pytest.raises(PublishFailed, match=absent[0].name) as failure:
+        await transport.publish(absent[0], Message(absent[0].name, b"x"))
+    assert isinstance(failure.value.__cause__, TopicMissing)
+    with pytest.raises(TopicMissing, match=f"{absent[0].name}`, `{absent[1].name}"):
+        await transport.check([*absent, topic], ())
+    with pytest.raises(TopicMissing):
+        await transport.subscribe(Subscription("group", (absent[0],)))
+    with pytest.raises(TopicMissing):
+        await transport.check(absent, ())
+
+
+async def test_a_body_above_our_limit_or_the_brokers_is_too_large(
+    server: servers.Server, topic: TopicSpec
+) -> None:
+    transport = transport_at(server.url, "?max_request_size=4000000")
+    small = Message(topic.name, b"small", b"k")
+    for size in (4_100_000, 2_000_000):
+        with pytest.raises(TooLarge):
+            await transport.publish(topic, Message(topic.name, b"x" * size, b"k"))
+        assert (await transport.publish(topic, small)).offset is not None, "the producer goes on"
+    await transport.close()
+
+
+async def test_declaring_from_many_tasks_makes_one_topic(
+    server: servers.Server, transport: KafkaTransport
+) -> None:
+    topics = [
+        spec(3),
+        TopicSpec(spec().name, compact=True, retention=60),
+        TopicSpec("odd name/ü" + spec().name),
+    ]
+    others = [transport_at(server.url) for _ in range(5)]
+    await asyncio.gather(*(other.declare(topics, ("group",)) for other in others))
+    await transport.check(topics, ())
+    for topic in topics:
+        assert (await transport.publish(topic, Message(topic.name, b"x", b"k"))).topic == topic.name
+    await asyncio.gather(*(other.close() for other in others))
+
+
+async def test_another_partition_count_of_an_ordered_topic_is_a_mismatch(transport: KafkaTransport) -> None:
+    topic = spec(3)
+    await transport.declare([topic], ())
+    with pytest.raises(TopicMismatch, match="3 partitions and is declared with 4"):
+        await transport.declare([TopicSpec(topic.name, 4, ordered=True)], ())
+    await transport.declare(
+        [TopicSpec(topic.name, 4), TopicSpec(topic.name, 4, ordered=True, external=True)], ()
+    )
+
+
+async def test_an_external_topic_is_only_checked(transport: KafkaTransport) -> None:
+    name = spec().name
+    with pytest.raises(TopicMissing):
+        await transport.declare([TopicSpec(name, external=True)], ())
+    with pytest.raises(TopicMissing):
+        await transport.check([TopicSpec(name)], ())
+
+
+async def test_a_rebalance_loses_nothing(transport: KafkaTransport) -> None:
+    topic = spec(4)
+    await transport.declare([topic], ())
+    revoked: list[set[TopicPartition]] = []
+
+    async def on_revoke(partitions: Collection[TopicPartition]) -> None:
+        revoked.append(set(partitions))
+        for delivery in unfinished:
+            delivery.ack()
+        unfinished.clear()
+
+    unfinished: list[KafkaDelivery] = []
+    handled: list[int] = []
+
+    async def handle(consumer: KafkaConsumer) -> None:
+        while True:
+            deliveries = await consumer.fetch(10)
+            handled.extend(bodies(deliveries))
+            unfinished.extend(deliveries)
+
+    await publish_all(transport, topic, numbered(topic, 500))
+    first = await transport.subscribe(Subscription("group", (topic,), on_revoke=on_revoke))
+    working = asyncio.create_task(handle(first))
+    second = await transport.subscribe(Subscription("group", (topic,)))
+    async with asyncio.timeout(_PATIENCE):
+        while not revoked:  # noqa: ASYNC110 - the broker decides when
+            await asyncio.sleep(0.05)
+    await publish_all(transport, topic, numbered(topic, 500, first=500))
+    seen = 0
+    async with asyncio.timeout(_PATIENCE):
+        while set(range(1000)) - set(handled):
+            try:
+                async with asyncio.timeout(0.2):
+                    deliveries = await second.fetch(10)
+            except TimeoutError:
+                continue
+            seen += len(deliveries)
+            handled.extend(bodies(deliveries))
+            for delivery in deliveries:
+                delivery.ack()
+    working.cancel()
+    await asyncio.gather(first.close(), second.close())
+    assert revoked[0] == {TopicPartition(topic.name, n) for n in range(4)}
+    assert seen, "the second member has partitions"
+    assert sorted(handled) == list(range(1000)), "what was acked while giving up was committed"
+
+
+async def test_a_commit_never_passes_a_gap(transport: KafkaTransport, topic: TopicSpec) -> None:
+    await publish_all(transport, topic, numbered(topic, 5))
+    consumer = await transport.subscribe(Subscription("group", (topic,)))
+    deliveries = await read(consumer, 5, ack=False)
+    for delivery in (deliveries[0], deliveries[2], deliveries[3], deliveries[4]):
+        delivery.ack()
+    await consumer.flush()
+    await consumer.close()
+    deliveries[1].ack()
+    consumer = await transport.subscribe(Subscription("group", (topic,)))
+    assert bodies(await read(consumer, 4)) == [1, 2, 3, 4]
+    await consumer.close()
+    consumer = await transport.subscribe(Subscription("group", (topic,)))
+    assert await nothing_more(consumer)
+    await consumer.close()
+
+
+async def test_a_partition_is_paused_at_max_uncommitted(transport: KafkaTransport, topic: TopicSpec) -> None:
+    await publish_all(transport, topic, numbered(topic, 50))
+    consumer = await transport.subscribe(Subscription("group", (topic,), max_uncommitted=10))
+    first = await read(consumer, 10, ack=False)
+    assert await nothing_more(consumer)
+    for delivery in reversed(first[1:]):
+        delivery.ack()
+    assert await nothing_more(consumer), "the lowest still holds the others"
+    first[0].ack()
+    assert bodies([*first, *await read(consumer, 40)]) == list(range(50))
+    await consumer.close()
+
+
+async def test_a_smaller_limit_splits_what_was_polled(transport: KafkaTransport, topic: TopicSpec) -> None:
+    await publish_all(transport, topic, numbered(topic, 20))
+    consumer = await transport.subscribe(Subscription("group", (topic,)))
+    waiting = asyncio.create_task(consumer.fetch(20))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    deliveries = [delivery for _ in range(7) for delivery in await consumer.fetch(3)]
+    assert bodies(deliveries) == list(range(20))
+    await consumer.close()
+
+
+async def test_cancelled_fetches_lose_nothing(transport: KafkaTransport, topic: TopicSpec) -> None:
+    consumer = await transport.subscribe(Subscription("group", (topic,)))
+    publishing = asyncio.create_task(publish_all(transport, topic, numbered(topic, 300)))
+    got: list[int] = []
+    async with asyncio.timeout(_PATIENCE):
+        while len(got) < 300:
+            try:
+                async with asyncio.timeout(0.002):
+                    got += bodies(await consumer.fetch(5))
+            except TimeoutError:
+                continue
+    await publishing
+    assert got == list(range(300))
+    await consumer.close()
+
+
+async def test_a_released_message_comes_again(transport: KafkaTransport, topic: TopicSpec) -> None:
+    await publish_all(transport, topic, numbered(topic, 3))
+    consumer = await transport.subscribe(Subscription("group", (topic,)))
+    deliveries = await read(consumer, 3, ack=False)
+    waiting = asyncio.create_task(consumer.fetch(10))
+    await asyncio.sleep(0.05)
+    for delivery in reversed(deliveries):
+        delivery.release()
+        delivery.ack()
+    again = await waiting
+    again = [*again, *await read(consumer, 3 - len(again))] if len(again) < 3 else again
+    assert [(delivery.offset, delivery.attempt) for delivery in again] == [(0, 2), (1, 2), (2, 2)]
+    await consumer.close()
+    consumer = await transport.subscribe(Subscription("group", (topic,)))
+    assert bodies(await read(consumer, 3)) == [0, 1, 2], "released and not acked since"
+    await consumer.close()
+
+
+async def test_a_group_may_start_at_the_end(transport: KafkaTransport, topic: TopicSpec) -> None:
+    await publish_all(transport, topic, numbered(topic, 3))
+    subscription = Subscription("group", (topic,), start=Start.LATEST)
+    await (await transport.subscribe(subscription)).close()
+    await publish_all(transport, topic, numbered(topic, 3, first=3))
+    consumer = await transport.subscribe(subscription)
+    assert bodies(await read(consumer, 3)) == [3, 4, 5], (
+        "where it first began is kept, though it read nothing"
+    )
+    await consumer.close()
+
+
+async def test_an_offset_out_of_range_is_an_error(
+    server: servers.Server, transport: KafkaTransport, topic: TopicSpec
+) -> None:
+    await publish_all(transport, topic, numbered(topic, 20))
+    consumer = await transport.subscribe(Subscription("group", (topic,)))
+    await read(consumer, 5)
+    await consumer.close()
+    admin = AIOKafkaAdminClient(bootstrap_servers=server.url.removeprefix("kafka://"))
+    await admin.start()
+    await admin.delete_records({KafkaPartition(topic.name, 0): RecordsToDelete(10)})
+    await admin.close()
+    consumer = await transport.subscribe(Subscription("group", (topic,)))
+    for _ in range(2):
+        with pytest.raises(OffsetOutOfRange, match=f"offset 5 of `{topic.name}` partition 0"):
+            await read(consumer, 1)
+    await consumer.close()
+
+
+async def test_nothing_listens() -> None:
+    transport = transport_at("kafka://user:hunter2@127.0.0.1:1", "?connect_timeout=3")
+    with pytest.raises(Unreachable, match=r"127\.0\.0\.1:1") as failure:
+        await transport.connect()
+    assert "hunter2" not in str(failure.value)
+    with pytest.raises(PublishFailed):
+        await transport.publish(spec(), Message("t", b"x", b"k"))
+    await transport.close()
+
+
+async def test_after_close(transport: KafkaTransport, topic: TopicSpec) -> None:
+    consumer = await transport.subscribe(Subscription("group", (topic,)))
+    waiting = asyncio.create_task(consumer.fetch(1))
+    await asyncio.sleep(0.1)
+    await asyncio.gather(consumer.close(), consumer.close())
+    with pytest.raises(Closed):
+        await waiting
+    await transport.publish(topic, Message(topic.name, b"x", b"k"))
+    await asyncio.gather(transport.close(), transport.close())
+    with pytest.raises(Closed):
+        await transport.publish(topic, Message(topic.name, b"x", b"k"))
+    with pytest.raises(Closed):
+        await transport.check([topic], ())
+
+
+async def test_a_broker_that_dies_and_comes_back(server: servers.Server, transport: KafkaTransport) -> None:
+    topic = spec(3)
+    await transport.declare([topic], ())
+    consumer = await transport.subscribe(Subscription("group", (topic,)))
+    confirmed: set[int] = set()
+    handled: set[int] = set()
+    unknown = 0
+
+    async def publish() -> None:
+        nonlocal unknown
+        for message in numbered(topic, 3000):
+            try:
+                async with asyncio.timeout(0.5):
+                    await transport.publish(topic, message)
+            except (TimeoutError, PublishUnknown):
+                unknown += 1
+            else:
+                confirmed.add(int(message.id))
+
+    async def handle() -> None:
+        while True:
+            deliveries = await consumer.fetch(20)
+            handled.update(bodies(deliveries))
+            for delivery in deliveries:
+                delivery.ack()
+
+    publishing, handling = asyncio.create_task(publish()), asyncio.create_task(handle())
+    async with asyncio.timeout(60):
+        while len(handled) < 300:
+            await asyncio.sleep(0.01)
+        await in_thread(server.kill)
+        await in_thread(server.start)
+        await publishing
+        while confirmed - handled:
+            assert not handling.done(), handling
+            await asyncio.sleep(0.05)
+    handling.cancel()
+    assert unknown, "the broker was away while events were published"
+    assert len(confirmed) > 2500
+    await consumer.close()
+
+
+async def test_closing_is_bounded_while_the_broker_does_not_answer(server: servers.Server) -> None:
+    transport = transport_at(server.url)
+    topic = spec()
+    await transport.declare([topic], ())
+    await transport.publish(topic, Message(topic.name, b"0", b"k"))
+    consumer = await transport.subscribe(Subscription("group", (topic,)))
+    (delivery,) = await read(consumer, 1, ack=False)
+    await in_thread(server.suspend)
+    try:
+        delivery.ack()
+        publishing = asyncio.create_task(transport.publish(topic, Message(topic.name, b"1", b"k")))
+        await asyncio.sleep(0.1)
+        for close in (consumer.close, transport.close):
+            began = time.monotonic()
+            await close()
+            assert time.monotonic() - began < 8
+        with pytest.raises(PublishUnknown):
+            await publishing
+        with pytest.raises(Unreachable):
+            await transport_at(server.url, "?connect_timeout=0.5").connect()
+    finally:
+        await in_thread(server.resume)

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from eventwire import Bus, Closed, InvalidEvent
+from tests.unit.shop import OrdersPublisher, Placed
+
+
+def test_publishing_without_an_event_loop() -> None:
+    with Bus("memory://").blocking() as bus:
+        orders = bus.publisher(OrdersPublisher)
+        assert orders.publish(Placed("7")).offset == 0
+        assert orders.publish_many([Placed("8"), Placed("9")]).confirmed == 2
+        with pytest.raises(InvalidEvent):
+            orders.publish(Placed(""))
+
+
+def test_several_threads_share_one_bus() -> None:
+    ids: list[str] = []
+    with Bus("memory://").blocking() as bus:
+        orders = bus.publisher(OrdersPublisher)
+        threads = [
+            threading.Thread(target=lambda: ids.append(orders.publish(Placed("7")).id)) for _ in range(8)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(set(ids)) == 8
+
+
+def test_it_is_refused_outside_its_block() -> None:
+    bus = Bus("memory://").blocking()
+    with pytest.raises(Closed, match="not open"):
+        bus.publisher(OrdersPublisher).publish(Placed("7"))
