@@ -1,14 +1,15 @@
-"""`kafka://` against a real broker of our own, which some tests kill or suspend."""
+"""`kafka://` against a real broker, which two tests kill and suspend where it is ours."""
 
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 
 import pytest
 from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.partitioner import DefaultPartitioner
+
 from eventwire.errors import (
     Closed,
     OffsetOutOfRange,
@@ -26,7 +27,6 @@ from eventwire.transports.kafka import KafkaTransport
 from eventwire.transports.kafka.assignment import KafkaDelivery
 from eventwire.transports.kafka.consumer import KafkaConsumer
 from eventwire.url import BrokerUrl
-
 from tools import servers
 
 pytestmark = pytest.mark.server
@@ -34,13 +34,17 @@ pytestmark = pytest.mark.server
 _PATIENCE = 30.0
 
 
-@pytest.fixture(scope="module")
-def server() -> Generator[servers.Server]:
-    try:
-        with servers.kafka(private=True) as started:
-            yield started
-    except servers.Unavailable as reason:
-        pytest.skip(str(reason))
+@pytest.fixture
+def server(kafka_server: servers.Server) -> servers.Server:
+    return kafka_server
+
+
+@pytest.fixture
+def mortal(kafka_server: servers.Server) -> servers.Server:
+    """The server where it is ours to kill."""
+    if not kafka_server.controllable:
+        pytest.skip(f"NOT RUN: {kafka_server.origin} is not ours to kill")
+    return kafka_server
 
 
 def transport_at(url: str, options: str = "") -> KafkaTransport:
@@ -82,10 +86,10 @@ async def read(
     deliveries: list[KafkaDelivery] = []
     async with asyncio.timeout(_PATIENCE):
         while len(deliveries) < count:
-            deliveries += await consumer.fetch(min(limit, count - len(deliveries)))
-    if ack:
-        for delivery in deliveries:
-            delivery.ack()
+            fetched = await consumer.fetch(min(limit, count - len(deliveries)))
+            deliveries += fetched
+            for delivery in fetched if ack else ():
+                delivery.ack()
     return deliveries
 
 
@@ -375,7 +379,7 @@ async def test_after_close(transport: KafkaTransport, topic: TopicSpec) -> None:
         await transport.check([topic], ())
 
 
-async def test_a_broker_that_dies_and_comes_back(server: servers.Server, transport: KafkaTransport) -> None:
+async def test_a_broker_that_dies_and_comes_back(mortal: servers.Server, transport: KafkaTransport) -> None:
     topic = spec(3)
     await transport.declare([topic], ())
     consumer = await transport.subscribe(Subscription("group", (topic,)))
@@ -403,10 +407,10 @@ async def test_a_broker_that_dies_and_comes_back(server: servers.Server, transpo
 
     publishing, handling = asyncio.create_task(publish()), asyncio.create_task(handle())
     async with asyncio.timeout(60):
-        while len(handled) < 300:
+        while len(handled) < 300:  # noqa: ASYNC110 - two tasks are at it
             await asyncio.sleep(0.01)
-        await in_thread(server.kill)
-        await in_thread(server.start)
+        await in_thread(mortal.kill)
+        await in_thread(mortal.start)
         await publishing
         while confirmed - handled:
             assert not handling.done(), handling
@@ -417,14 +421,14 @@ async def test_a_broker_that_dies_and_comes_back(server: servers.Server, transpo
     await consumer.close()
 
 
-async def test_closing_is_bounded_while_the_broker_does_not_answer(server: servers.Server) -> None:
-    transport = transport_at(server.url)
+async def test_closing_is_bounded_while_the_broker_does_not_answer(mortal: servers.Server) -> None:
+    transport = transport_at(mortal.url)
     topic = spec()
     await transport.declare([topic], ())
     await transport.publish(topic, Message(topic.name, b"0", b"k"))
     consumer = await transport.subscribe(Subscription("group", (topic,)))
     (delivery,) = await read(consumer, 1, ack=False)
-    await in_thread(server.suspend)
+    await in_thread(mortal.suspend)
     try:
         delivery.ack()
         publishing = asyncio.create_task(transport.publish(topic, Message(topic.name, b"1", b"k")))
@@ -436,6 +440,6 @@ async def test_closing_is_bounded_while_the_broker_does_not_answer(server: serve
         with pytest.raises(PublishUnknown):
             await publishing
         with pytest.raises(Unreachable):
-            await transport_at(server.url, "?connect_timeout=0.5").connect()
+            await transport_at(mortal.url, "?connect_timeout=0.5").connect()
     finally:
-        await in_thread(server.resume)
+        await in_thread(mortal.resume)

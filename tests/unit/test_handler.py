@@ -1,4 +1,5 @@
-# pyright: reportUnusedClass=false  (classes that are refused are never used)
+# Classes that are refused are never used.
+# pyright: reportUnusedClass=false
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator

@@ -11,7 +11,7 @@ from google.protobuf.compiler.plugin_pb2 import CodeGeneratorRequest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from eventwire_gen.backends import PROTOBUF
-from eventwire_gen.compile.imports import Imports
+from eventwire_gen.compile.imports import Imports, carried
 from eventwire_gen.compile.includes import installed
 from eventwire_gen.compile.output import Difference, Output, package_files
 from eventwire_gen.compile.plugins import languages
@@ -88,7 +88,8 @@ def _compile(selection: Selection, job: Job) -> tuple[CodeGeneratorRequest, Comp
 def _messages(compiled: Compiled, request: CodeGeneratorRequest, settings: Settings) -> Mapping[str, bytes]:
     if settings.backend is not PROTOBUF:
         return compiled.files
-    imports = Imports(settings.package, frozenset(map(pb2_module, request.file_to_generate)))
+    moved = frozenset(map(pb2_module, request.file_to_generate))
+    imports = Imports(settings.package, moved, carried(request.proto_file))
     return {name: imports.mend(data.decode()).encode() for name, data in compiled.files.items()}
 
 

@@ -6,10 +6,12 @@ touched; the descriptor itself is one line of bytes.
 """
 
 import re
-from collections.abc import Container
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 
-from eventwire_gen.python_names import has_keyword, is_external
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+
+from eventwire_gen.python_names import has_keyword, is_external, pb2_module
 
 _DESCRIPTOR = "\nDESCRIPTOR = "
 _PLAIN = re.compile(r"^import (?P<name>\S.*?_pb2) as (?P<alias>\S.*)$", re.MULTILINE)
@@ -25,16 +27,22 @@ _BUILT = re.compile(r"(BuildTopDescriptorsAndMessages\(DESCRIPTOR, ')(?P<module>
 
 @dataclass(frozen=True, slots=True)
 class Imports:
-    """The imports of one run: ``moved`` are the modules that are below ``package``, if there is one."""
+    """The imports of one run: ``moved`` are the modules that are below ``package``, if there is one.
+
+    ``carried`` are serialized files by module that protobuf's Python does not have.
+    """
 
     package: str | None
     moved: Container[str]
+    carried: Mapping[str, bytes]
 
     def mend(self, source: str) -> str:
         """Return the text of a ``_pb2.py`` with imports that work where it will stand."""
         head, descriptor, rest = source.partition(_DESCRIPTOR)
         head = _COPIED.sub(self._copied, head)
-        head = _LOADED.sub(lambda found: f"{_name(found['alias'])} = {_loaded(self._placed(found['module']))}", head)
+        head = _LOADED.sub(
+            lambda found: f"{_name(found['alias'])} = {_loaded(self._placed(found['module']))}", head
+        )
         head = _PLAIN.sub(lambda found: self._import(found["name"], found["alias"]), head)
         head = _FROM.sub(
             lambda found: self._import(f"{found['parent']}.{found['name']}", found["alias"]), head
@@ -56,7 +64,12 @@ class Imports:
         if has_keyword(placed):
             return f"import importlib\n{_name(alias)} = {_loaded(placed)}"
         parent, _, name = placed.rpartition(".")
-        return f"from {parent} import {name} as {alias}" if parent else f"import {name} as {alias}"
+        line = f"from {parent} import {name} as {alias}" if parent else f"import {name} as {alias}"
+        if module not in self.carried:
+            return line
+        added = f"_descriptor_pool.Default().AddSerializedFile({self.carried[module]!r})"
+        needed = "__import__('google.protobuf.descriptor_pb2')"
+        return f"try:\n  {line}\nexcept ImportError:\n  {needed}\n  {alias} = {added}"
 
     def _star(self, module: str) -> str:
         placed = self._placed(module)
@@ -71,6 +84,18 @@ class Imports:
             return found[0]
         holder, _, name = found["copy"].partition("_pb2.")
         return f"{_name(found['alias'])} = {_name(holder + '_pb2')}.{_name(name)}"
+
+
+def carried(files: Iterable[FileDescriptorProto]) -> dict[str, bytes]:
+    """Return those of ``files`` that only declare features of other languages; editions import them all the same."""
+    found: dict[str, bytes] = {}
+    for file in files:
+        if file.name.startswith("google/protobuf/") and file.name.endswith("_features.proto"):
+            bare = FileDescriptorProto()
+            bare.CopyFrom(file)
+            bare.ClearField("source_code_info")
+            found[pb2_module(file.name)] = bare.SerializeToString(deterministic=True)
+    return found
 
 
 def _loaded(module: str) -> str:

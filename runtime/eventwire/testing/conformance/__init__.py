@@ -13,7 +13,17 @@ What is skipped is decided by the transport's `Features` alone, and each skip sa
 
 from __future__ import annotations
 
-from eventwire.testing.conformance import acks, delivery, faults, fidelity, groups, lifecycle, order, topics
+from eventwire.testing.conformance import (
+    acks,
+    delivery,
+    end_to_end,
+    faults,
+    fidelity,
+    groups,
+    lifecycle,
+    order,
+    topics,
+)
 from eventwire.testing.conformance.failure import Broken, Missing
 from eventwire.testing.conformance.harness import Harness, Stage
 from eventwire.testing.conformance.scenario import Scenario
@@ -23,5 +33,5 @@ __all__ = ["Broken", "Harness", "Missing", "Scenario", "Stage", "scenarios"]
 
 def scenarios() -> tuple[Scenario, ...]:
     """Every scenario; those that restart the server come last."""
-    themes = (delivery, acks, order, groups, topics, fidelity, lifecycle, faults)
+    themes = (delivery, acks, order, groups, topics, fidelity, lifecycle, end_to_end, faults)
     return tuple(scenario for theme in themes for scenario in theme.SCENARIOS)

@@ -103,11 +103,6 @@ class ConfirmChannel:
         if identities.get(confirmation.identity) == confirmation.tag:
             del identities[confirmation.identity]
 
-    async def drain(self, within: float) -> None:
-        """Wait for the confirms of everything sent, at most so many seconds."""
-        if waiting := [c for c in self._channel.confirmations.values() if not c.done()]:
-            await asyncio.wait(waiting, timeout=within)
-
     async def _write(self) -> None:
         loop = asyncio.get_running_loop()
         while await self._filled.wait():

@@ -11,20 +11,18 @@ import aio_pika
 import aiormq
 from aio_pika.connection import make_url
 from aiormq.exceptions import (
-    AMQPError,
     AuthenticationError,
+    ChannelAccessRefused,
     ConnectionNotAllowed,
     ProbableAuthenticationError,
 )
 
-from eventwire.errors import BrokerError, TopicMismatch, TopicMissing, Unreachable
+from eventwire.errors import BrokerError, EventwireError, TopicMismatch, TopicMissing, Unreachable
 from eventwire.transports.amqp.client import Channel
 from eventwire.transports.amqp.settings import Settings
 from eventwire.url import Host
 
-_CLIENT_ERRORS = (AMQPError, OSError, TimeoutError, RuntimeError)
-"""What aio-pika raises; aiormq's ChannelInvalidStateError is a RuntimeError."""
-REFUSED = (AuthenticationError, ProbableAuthenticationError, ConnectionNotAllowed)
+REFUSED = (AuthenticationError, ProbableAuthenticationError, ConnectionNotAllowed, ChannelAccessRefused)
 """Refusals that trying again does not change."""
 _FRAMES = 256
 """Frames that wait between aiormq's socket reader and a channel; its default of 10 switches tasks for every few."""
@@ -111,7 +109,9 @@ async def calling(doing: str) -> AsyncGenerator[None, None]:
         if task is None or task.cancelling():
             raise
         raise BrokerError(f"{doing}: the connection was lost") from error
-    except _CLIENT_ERRORS as error:
+    except EventwireError:
+        raise
+    except Exception as error:  # aiormq raises Exception itself, too
         raise _broker_error(error, doing) from error
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import aio_pika
 
-from eventwire.errors import BrokerError, Closed, Unreachable
+from eventwire.errors import BrokerError, Closed, TopicMismatch, TopicMissing
 from eventwire.transport import Subscription, TopicPartition
 from eventwire.transports.amqp import names, topology
 from eventwire.transports.amqp.client import Channel
@@ -24,6 +24,7 @@ _WATCH = 1.0
 _STAGGER = 0.02
 """Seconds, at most, between consuming two queues. A queue gives its messages to the first worker that asks: workers
 that start together ask in different orders, and so share the queues."""
+_PERMANENT = (TopicMissing, TopicMismatch)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _STEADY = 10.0
 """Seconds of life after which a channel's loss is no longer counted with the one before."""
@@ -111,8 +112,9 @@ class AmqpConsumer:
             channel = await open_channel(self._connection)
             await channel.basic_qos(prefetch_count=self._prefetch)
             batch = max(1, self._prefetch // 4)
-            self._session = Session(channel, self._sources, subscription.commit_interval, batch)
-            await self._ask(channel, self._session)
+            session = Session(channel, self._sources, subscription.commit_interval, batch)
+            await self._ask(channel, session)
+        self._session = session
         self._changed.set()
 
     async def _ask(self, channel: Channel, session: Session) -> None:
@@ -126,15 +128,19 @@ class AmqpConsumer:
         """Watch the channel; when it is lost, let handlers finish, then read again."""
         loop = asyncio.get_running_loop()
         pause = _FIRST_PAUSE
-        while not self._failure:
+        while self._session:
             began = loop.time()
-            if self._session:
-                why = await self._loss(self._session)
-                _log.warning("group %s: reading again after a loss: %s", self._subscription.group, why)
+            why = await self._loss(self._session)
+            _log.warning("group %s: reading again after a loss: %s", self._subscription.group, why)
             await self._let_go()
             pause = _FIRST_PAUSE if loop.time() - began > _STEADY else min(pause * 2, _LONGEST_PAUSE)
+            await self._restore(pause)
+
+    async def _restore(self, pause: float) -> None:
+        while not self._session and not self._failure:
             await asyncio.sleep(pause)
-            await self._again()
+            pause = min(pause * 2, _LONGEST_PAUSE)
+            await self._try()
 
     async def _loss(self, session: Session) -> str:
         """Wait until the channel closed or a consumer of it was cancelled; return why."""
@@ -167,16 +173,16 @@ class AmqpConsumer:
             self._drop()
             self._fail(failure)
 
-    async def _again(self) -> None:
+    async def _try(self) -> None:
         try:
             await self._consume()
-        except Unreachable as error:
-            if isinstance(error.__cause__, REFUSED):
+        except BrokerError as error:
+            if isinstance(error, _PERMANENT) or isinstance(error.__cause__, REFUSED):
                 self._fail(error)
             else:
                 _log.warning("group %s: %s; trying again", self._subscription.group, error)
-        except BrokerError as error:
-            self._fail(error)
+            if self._connection:
+                await hang_up(self._connection, 2.0)
 
     def _fail(self, error: BrokerError) -> None:
         self._failure = error

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import aio_pika
@@ -62,12 +63,15 @@ class Publisher:
         self._channel: ConfirmChannel | None = None
         self._routes: dict[TopicSpec, _Route] = {}
         self._numbers = itertools.count()
+        self._active = 0
+        self._idle = asyncio.Event()
+        self._closing = False
         self._closed = False
 
     async def connect(self) -> None:
         """Connect, once. Raises Unreachable."""
+        self._refuse_closed()
         async with self._opening:
-            self._refuse_closed()
             if not self._connected():
                 self._connection = await dial(self._settings, self._settings.producer)
 
@@ -78,7 +82,8 @@ class Publisher:
 
     async def publish(self, topic: TopicSpec, message: Message) -> Receipt:
         """Publish and wait for the broker's confirm. Raises PublishError and Closed."""
-        outcome = await _outcome(topic, await self._send(topic, message))
+        with self._working():
+            outcome = await _outcome(topic, await self._send(topic, message))
         if isinstance(outcome, PublishError):
             raise outcome from outcome.__cause__
         return outcome
@@ -87,19 +92,24 @@ class Publisher:
         self, topic: TopicSpec, messages: Sequence[Message]
     ) -> list[Receipt | PublishError]:
         """Publish in order without waiting in between; one outcome for each. Raises Closed."""
+        with self._working():
+            sent = await self._send_all(topic, messages)
+            return [item if isinstance(item, PublishError) else await _outcome(topic, item) for item in sent]
+
+    async def _send_all(self, topic: TopicSpec, messages: Sequence[Message]) -> list[_Sent | PublishError]:
+        """Send in order; once the channel is lost nothing more is sent, so that nothing overtakes what was lost."""
         sent: list[_Sent | PublishError] = []
         channel: ConfirmChannel | None = None
         for message in messages:
             if channel and channel.lost:
-                text = f"{topic.name}: not sent, the connection was lost before"
-                sent.append(PublishFailed(text, message))
+                sent.append(PublishFailed(f"{topic.name}: not sent, the connection was lost before", message))
                 continue
             try:
                 sent.append(one := await self._send(topic, message))
                 channel = channel or one.channel
             except PublishError as error:
                 sent.append(error)
-        return [item if isinstance(item, PublishError) else await _outcome(topic, item) for item in sent]
+        return sent
 
     async def _send(self, topic: TopicSpec, message: Message) -> _Sent:
         route = self._routes.get(topic) or await self._route(topic, message)
@@ -126,7 +136,7 @@ class Publisher:
         """A channel with room, on which the message's id is not in flight."""
         while True:
             channel = self._channel
-            if channel is None or channel.lost or self._closed:
+            if channel is None or channel.lost:
                 channel = await self._opened(message)
             if not channel.has_room:
                 await channel.room()
@@ -138,7 +148,6 @@ class Publisher:
 
     async def _opened(self, message: Message) -> ConfirmChannel:
         async with self._opening:
-            self._refuse_closed()
             if self._channel is None or self._channel.lost:
                 if self._channel:
                     self._routes.clear()  # it may be an exchange that went missing that made the broker close it
@@ -169,7 +178,8 @@ class Publisher:
             raise PublishFailed(f"{topic.name}: not sent: {error}", message) from error
 
     async def _reconnected(self) -> aio_pika.Connection:
-        self._refuse_closed()
+        if self._closed:
+            raise BrokerError("the transport was closed meanwhile")
         if self._connection is None or not self._connected():
             self._connection = await redial(self._settings, self._settings.producer)
         return self._connection
@@ -178,14 +188,29 @@ class Publisher:
         return self._connection is not None and self._connection.connected.is_set()
 
     def _refuse_closed(self) -> None:
-        if self._closed:
+        if self._closing:
             raise Closed("the AMQP transport is closed")
 
+    @contextmanager
+    def _working(self) -> Generator[None, None, None]:
+        """A publish that `close` waits for."""
+        self._refuse_closed()
+        self._active += 1
+        try:
+            yield
+        finally:
+            self._active -= 1
+            if not self._active:
+                self._idle.set()
+
     async def close(self, within: float) -> None:
-        """Wait for the confirms of what was sent, then disconnect; both within the time."""
+        """Wait for the publishes that began, then disconnect; both within the time."""
+        self._closing = True
+        if self._active:
+            self._idle.clear()
+            await asyncio.wait({asyncio.ensure_future(self._idle.wait())}, timeout=within / 2)
         self._closed = True
         if self._channel:
-            await self._channel.drain(within / 2)
             await self._channel.close()
         if self._connection:
             await hang_up(self._connection, within / 2)

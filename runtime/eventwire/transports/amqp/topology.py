@@ -91,7 +91,8 @@ async def _missing(connection: aio_pika.Connection, kind: str, known: Iterable[s
                 await channel.exchange_declare(exchange=name, passive=True)
             else:
                 await channel.queue_declare(queue=name, passive=True)
-        except ChannelNotFoundEntity:
+        except ChannelNotFoundEntity as e:
+            print("DBG", e, e.args)
             missing.append(f"{kind} {name}")
             channel = await open_channel(connection)
     await channel.close()
