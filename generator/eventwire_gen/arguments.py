@@ -145,7 +145,10 @@ def _paths(event: EventView) -> Iterator[Node]:
         yield f"time={_reader('timestamp', event, event.time)}"
     if event.headers:
         fields = (
-            Group("HeaderField(", (literal(header.name), literal(header.path), _reader("text", event, header.path)))
+            Group(
+                "HeaderField(",
+                (literal(header.name), literal(header.path), _reader("text", event, header.path)),
+            )
             for header in event.headers
         )
         yield Group("headers=(", tuple(fields))
@@ -153,7 +156,8 @@ def _paths(event: EventView) -> Iterator[Node]:
 
 def _path(name: str, event: EventView, path: PathView, reader: str) -> Node:
     return Group(
-        f"{name}=FieldPath(", (literal(path.path), f"FieldKind.{path.kind}", _reader(reader, event, path.path))
+        f"{name}=FieldPath(",
+        (literal(path.path), f"FieldKind.{path.kind}", _reader(reader, event, path.path)),
     )
 
 

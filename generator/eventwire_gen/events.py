@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Literal
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.descriptor_pb2 import DescriptorProto
@@ -29,9 +30,13 @@ def check(run: Run, message: Declared) -> None:
     """Add the faults of an event's options that do not depend on its topic to the run's."""
     options = event_options(message.proto)
     if options.HasField("type") and not options.type:
-        run.faults.add(event_place(message.place, "type"), "type is empty: leave it out for the message's full name")
+        run.faults.add(
+            event_place(message.place, "type"), "type is empty: leave it out for the message's full name"
+        )
     for number in unknown_numbers(options):
-        text = f"option number {number} of eventwire.v1 is unknown here: the .proto is newer than this generator"
+        text = (
+            f"option number {number} of eventwire.v1 is unknown here: the .proto is newer than this generator"
+        )
         run.faults.add(event_place(message.place), text)
 
 
@@ -116,7 +121,9 @@ def _key(run: Run, topic: Shape, member: Member) -> FieldDescriptor | None:
     field = _find(run, member.message, path, place, "key_field")
     if field is None or field.type in KINDS:
         return field
-    run.faults.add(place, f'key_field "{path}" is a {type_name(field)}: a key is a string, bytes, integer or enum')
+    run.faults.add(
+        place, f'key_field "{path}" is a {type_name(field)}: a key is a string, bytes, integer or enum'
+    )
     return None
 
 
@@ -154,7 +161,9 @@ def _key_place(topic: Shape, member: Member) -> Place:
     return event_place(member.message.place, "key_field") if _own_key(member) else topic.at("key_field")
 
 
-def _text_path(run: Run, message: Declared, option: str, kinds: tuple[str, ...]) -> PathView | None:
+def _text_path(
+    run: Run, message: Declared, option: Literal["id_field", "subject_field"], kinds: tuple[str, ...]
+) -> PathView | None:
     options = event_options(message.proto)
     if not options.HasField(option):
         return None

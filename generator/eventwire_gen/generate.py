@@ -46,7 +46,9 @@ def views(request: CodeGeneratorRequest, settings: Settings) -> tuple[FileView, 
     run = Run(Schema.of(request.proto_file), settings)
     if settings.backend.whole_packages and settings.package is None:
         backend = settings.backend.name
-        raise Refused(f"messages={backend} needs a package: run `eventwire gen --messages {backend} --package NAME`")
+        raise Refused(
+            f"messages={backend} needs a package: run `eventwire gen --messages {backend} --package NAME`"
+        )
     try:
         found = [topics.read_file(run, name, stub_module(name)) for name in request.file_to_generate]
         topics.check_names(run, request.file_to_generate)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.message import Message
-from google.protobuf.unknown_fields import UnknownFieldSet
 
 from eventwire_gen.backends import BETTERPROTO, Backend, Capability, able
+from eventwire_gen.options import numbers
 from eventwire_gen.python_names import Imports, pb2_module
 from eventwire_gen.run import Run
 from eventwire_gen.schema import Declared
@@ -63,13 +63,12 @@ def _is_edition(file: FileDescriptorProto) -> bool:
 
 def _has_rules(message: Declared) -> bool:
     proto = message.proto
-    options: list[Message] = [proto.options, *(f.options for f in proto.field), *(o.options for o in proto.oneof_decl)]
-    return any(_VALIDATE in _numbers(each) for each in options)
-
-
-def _numbers(options: Message) -> set[int]:
-    known = {descriptor.number for descriptor, _ in options.ListFields()}
-    return known | {field.field_number for field in UnknownFieldSet(options)}
+    options: list[Message] = [
+        proto.options,
+        *(f.options for f in proto.field),
+        *(o.options for o in proto.oneof_decl),
+    ]
+    return any(_VALIDATE in numbers(each) for each in options)
 
 
 def _class_name(backend: Backend) -> Callable[[str], str]:

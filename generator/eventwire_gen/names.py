@@ -48,7 +48,9 @@ def constant(*names: str) -> str:
 
 def pascal(*names: str) -> str:
     """A class's name: `orders` is `Orders`, `Outer` and `Orders` are `OuterOrders`."""
-    return "".join(part[:1].upper() + part[1:] for name in names for part in (name.split("_") if name else ()))
+    return "".join(
+        part[:1].upper() + part[1:] for name in names for part in (name.split("_") if name else ())
+    )
 
 
 def handler(name: str) -> str:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
-from eventwire.v1 import options_pb2
-from eventwire.v1.options_pb2 import EventOptions, TopicOptions
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto
 from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
+from eventwire.v1 import options_pb2
+from eventwire.v1.options_pb2 import EventOptions, TopicOptions
 from eventwire_gen.faults import Place
 
 _MESSAGE_OPTIONS = DescriptorProto.OPTIONS_FIELD_NUMBER
@@ -42,13 +43,13 @@ def header_option(field: FieldDescriptorProto) -> str | None:
 
 def topic_place(message: Place, option: str = "", index: int | None = None) -> Place:
     """Where `option` ("retry.jitter", empty for the whole) of a topic message stands; `index` for a repeated one."""
-    steps = _numbers(TopicOptions.DESCRIPTOR, option)
+    steps = _numbers(TopicOptions, option)
     return message.inside(_MESSAGE_OPTIONS, _TOPIC, *steps, *([] if index is None else [index]))
 
 
 def event_place(message: Place, option: str = "", index: int | None = None) -> Place:
     """Where `option` of an event message stands."""
-    steps = _numbers(EventOptions.DESCRIPTOR, option)
+    steps = _numbers(EventOptions, option)
     return message.inside(_MESSAGE_OPTIONS, _EVENT, *steps, *([] if index is None else [index]))
 
 
@@ -59,14 +60,24 @@ def header_place(field: Place) -> Place:
 
 def unknown_numbers(options: Message) -> Iterator[int]:
     """Numbers of options that this generator's vocabulary does not have."""
-    for field in UnknownFieldSet(options):
-        yield field.field_number
+    yield from _unknown(options)
     for descriptor, value in options.ListFields():
         if descriptor.message_type is not None and not descriptor.is_repeated:
             yield from unknown_numbers(value)
 
 
-def _numbers(descriptor: Descriptor, option: str) -> Iterator[int]:
+def numbers(options: Message) -> set[int]:
+    """The numbers of all options that are set, known or not."""
+    return {*_unknown(options), *(descriptor.number for descriptor, _ in options.ListFields())}
+
+
+def _unknown(options: Message) -> Iterator[int]:
+    fields = UnknownFieldSet(options)
+    return (fields[index].field_number for index in range(len(fields)))
+
+
+def _numbers(options: type[Message], option: str) -> Iterator[int]:
+    descriptor = cast("Descriptor", options.DESCRIPTOR)
     for name in filter(None, option.split(".")):
         field = descriptor.fields_by_name[name]
         yield field.number

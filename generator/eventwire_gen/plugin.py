@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 
-# The vocabulary must be known before a request is parsed, else its options are unknown fields.
-from eventwire.v1 import options_pb2 as _options_pb2  # noqa: F401
 from google.protobuf.compiler.plugin_pb2 import CodeGeneratorRequest, CodeGeneratorResponse
 
+# This brings the vocabulary, which must be known before a request is parsed: else its options are unknown fields.
 from eventwire_gen.generate import empty_response, generate
 from eventwire_gen.settings import SettingsError, parse_parameter
 

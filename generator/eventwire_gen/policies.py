@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from string import Formatter
+from typing import cast
 
-from eventwire.v1 import options_pb2
-from eventwire.v1.options_pb2 import TopicOptions
 from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.duration_pb2 import Duration
 
+from eventwire.v1 import options_pb2
+from eventwire.v1.options_pb2 import TopicOptions
 from eventwire_gen.options import unknown_numbers
 from eventwire_gen.run import Run
 from eventwire_gen.shape import Shape
@@ -27,8 +28,7 @@ def seconds(duration: Duration) -> float:
 
 def enum_name(options: TopicOptions | options_pb2.RetryPolicy, option: str, number: int) -> str:
     """An enum value without its prefix ("PER_KEY"), empty for the unspecified value or one that does not exist."""
-    descriptor = options.DESCRIPTOR.fields_by_name[option].enum_type
-    assert descriptor is not None
+    descriptor = _enum(options, option)
     value = descriptor.values_by_number.get(number)
     return "" if value is None or number == 0 else value.name.removeprefix(_prefix(descriptor))
 
@@ -42,7 +42,9 @@ def check(run: Run, topic: Shape) -> None:
     _check_enums(run, topic)
     _check_accept(run, topic)
     for number in unknown_numbers(topic.options):
-        text = f"option number {number} of eventwire.v1 is unknown here: the .proto is newer than this generator"
+        text = (
+            f"option number {number} of eventwire.v1 is unknown here: the .proto is newer than this generator"
+        )
         run.faults.add(topic.at(), text)
 
 
@@ -69,7 +71,9 @@ def _check_name(run: Run, topic: Shape) -> None:
     options = topic.options
     if not options.name:
         missing = "is empty" if options.HasField("name") else "is missing"
-        run.faults.add(topic.at("name"), f'the name of topic {topic.declared.full_name} {missing}: add name: "..."')
+        run.faults.add(
+            topic.at("name"), f'the name of topic {topic.declared.full_name} {missing}: add name: "..."'
+        )
     elif not options.name.isprintable() or any(character.isspace() for character in options.name):
         run.faults.add(topic.at("name"), f"topic name {options.name!r} has blanks or control characters")
     if options.HasField("broker") and not options.broker:
@@ -81,7 +85,9 @@ def _check_amounts(run: Run, topic: Shape) -> None:
     if options.HasField("partitions") and options.partitions < 1:
         run.faults.add(topic.at("partitions"), f"partitions is {options.partitions}, it must be 1 or more")
     if options.HasField("retention") and seconds(options.retention) <= 0:
-        run.faults.add(topic.at("retention"), f"retention is {seconds(options.retention):g} s, it must be above 0")
+        run.faults.add(
+            topic.at("retention"), f"retention is {seconds(options.retention):g} s, it must be above 0"
+        )
     durations = {
         "retention": options.retention,
         "retry.initial_backoff": options.retry.initial_backoff,
@@ -95,7 +101,9 @@ def _check_amounts(run: Run, topic: Shape) -> None:
 def _check_retry(run: Run, topic: Shape) -> None:
     policy = topic.options.retry
     if policy.HasField("max_attempts") and policy.max_attempts < 1:
-        run.faults.add(topic.at("retry.max_attempts"), f"max_attempts is {policy.max_attempts}, it must be 1 or more")
+        run.faults.add(
+            topic.at("retry.max_attempts"), f"max_attempts is {policy.max_attempts}, it must be 1 or more"
+        )
     if policy.HasField("backoff_multiplier") and not 1 <= policy.backoff_multiplier < float("inf"):
         text = f"backoff_multiplier is {policy.backoff_multiplier:g}, it must be 1 or more"
         run.faults.add(topic.at("retry.backoff_multiplier"), text)
@@ -106,15 +114,25 @@ def _check_retry(run: Run, topic: Shape) -> None:
 
 def _check_backoff(run: Run, topic: Shape) -> None:
     policy = topic.options.retry
-    initial = seconds(policy.initial_backoff) if policy.HasField("initial_backoff") else DEFAULT_INITIAL_BACKOFF
+    initial = (
+        seconds(policy.initial_backoff) if policy.HasField("initial_backoff") else DEFAULT_INITIAL_BACKOFF
+    )
     longest = seconds(policy.max_backoff) if policy.HasField("max_backoff") else DEFAULT_MAX_BACKOFF
     if initial < 0:
-        run.faults.add(topic.at("retry.initial_backoff"), f"initial_backoff is {initial:g} s, it must not be negative")
+        run.faults.add(
+            topic.at("retry.initial_backoff"), f"initial_backoff is {initial:g} s, it must not be negative"
+        )
     if longest < 0:
-        run.faults.add(topic.at("retry.max_backoff"), f"max_backoff is {longest:g} s, it must not be negative")
+        run.faults.add(
+            topic.at("retry.max_backoff"), f"max_backoff is {longest:g} s, it must not be negative"
+        )
     elif initial > longest:
         option = "initial_backoff" if policy.HasField("initial_backoff") else "max_backoff"
-        default = "" if policy.HasField("initial_backoff") and policy.HasField("max_backoff") else ", the other by default"
+        default = (
+            ""
+            if policy.HasField("initial_backoff") and policy.HasField("max_backoff")
+            else ", the other by default"
+        )
         text = f"initial_backoff ({initial:g} s) is above max_backoff ({longest:g} s){default}"
         run.faults.add(topic.at(f"retry.{option}"), text)
 
@@ -162,8 +180,7 @@ def _check_enums(run: Run, topic: Shape) -> None:
 
 
 def _unknown_value(options: TopicOptions | options_pb2.RetryPolicy, option: str, number: int) -> str:
-    descriptor = options.DESCRIPTOR.fields_by_name[option].enum_type
-    assert descriptor is not None
+    descriptor = _enum(options, option)
     known = ", ".join(value.name for value in descriptor.values if value.number)
     return f"{option} is {number}, which eventwire.v1.{descriptor.name} does not have; there are {known}"
 
@@ -181,6 +198,10 @@ def _check_accept(run: Run, topic: Shape) -> None:
             seen.add(number)
             continue
         run.faults.add(topic.at("accept", index), text)
+
+
+def _enum(options: TopicOptions | options_pb2.RetryPolicy, option: str) -> EnumDescriptor:
+    return cast("EnumDescriptor", options.DESCRIPTOR.fields_by_name[option].enum_type)
 
 
 def _prefix(descriptor: EnumDescriptor) -> str:

@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, TemplateError, TemplateSyntaxError
+from jinja2 import (
+    Environment,
+    FileSystemLoader,
+    StrictUndefined,
+    Template,
+    TemplateError,
+    TemplateSyntaxError,
+)
 
 from eventwire_gen import arguments, layout
 from eventwire_gen.faults import Refused
@@ -61,12 +69,14 @@ def _environment(folders: list[Path]) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.globals.update(_FUNCTIONS)
+    environment.globals |= _FUNCTIONS
     return environment
 
 
 def _exports(file: FileView) -> tuple[str, ...]:
-    constants = {topic.constant for topic in file.topics} | {e.constant for t in file.topics for e in t.events}
+    constants = {topic.constant for topic in file.topics} | {
+        e.constant for t in file.topics for e in t.events
+    }
     classes = (name for topic in file.topics for name in (topic.publisher, topic.handler, topic.sync_handler))
     return (*sorted(constants), *sorted(classes))
 
@@ -88,7 +98,7 @@ def _event_doc(event: EventView) -> str:
     return layout.docstring((*comment, *deprecated), 8)
 
 
-_FUNCTIONS = {
+_FUNCTIONS: dict[str, Any] = {
     "docstring": layout.docstring,
     "event_arguments": arguments.event_arguments,
     "event_doc": _event_doc,

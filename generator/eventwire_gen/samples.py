@@ -18,7 +18,9 @@ def check(run: Run, topic: Shape) -> None:
         try:
             message = _parse(run, topic, sample)
         except ValueError as error:
-            run.faults.add(topic.at("sample", index), f"sample {index + 1} is no {topic.declared.full_name}: {error}")
+            run.faults.add(
+                topic.at("sample", index), f"sample {index + 1} is no {topic.declared.full_name}: {error}"
+            )
             continue
         event = message.WhichOneof("event") if topic.envelope else topic.declared.proto.name
         if event is None:

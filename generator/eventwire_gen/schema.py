@@ -51,7 +51,9 @@ class Schema:
     def of(cls, files: Iterable[FileDescriptorProto]) -> Schema:
         """Index `files`, which stand in the order of a request: each after those it imports."""
         by_name = {file.name: file for file in files}
-        messages = {declared.full_name: declared for file in by_name.values() for declared in declared_in(file)}
+        messages = {
+            declared.full_name: declared for file in by_name.values() for declared in declared_in(file)
+        }
         return cls(by_name, messages)
 
     def descriptor(self, declared: Declared) -> Descriptor:
@@ -92,7 +94,9 @@ def declared_in(file: FileDescriptorProto) -> Iterator[Declared]:
         yield from _declared(Place(file, (_FILE_MESSAGES, index)), message, prefix, ())
 
 
-def _declared(place: Place, proto: DescriptorProto, prefix: str, outer: tuple[str, ...]) -> Iterator[Declared]:
+def _declared(
+    place: Place, proto: DescriptorProto, prefix: str, outer: tuple[str, ...]
+) -> Iterator[Declared]:
     nested = (*outer, proto.name)
     yield Declared(place, proto, prefix + ".".join(nested), nested)
     for index, inner in enumerate(proto.nested_type):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from eventwire.v1.options_pb2 import TopicOptions
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto
 
+from eventwire.v1.options_pb2 import TopicOptions
 from eventwire_gen import names
 from eventwire_gen.faults import Place
 from eventwire_gen.options import topic_options, topic_place
@@ -96,7 +96,9 @@ def _members(run: Run, declared: Declared, oneof: int) -> Iterator[Member]:
             text = f'topic {declared.full_name} has "oneof event", so field "{field.name}" beside it is not allowed'
             run.faults.add(place, f"{text}: move it into the event messages")
         elif field.type not in _MESSAGE_TYPES:
-            run.faults.add(place, f'member "{field.name}" of oneof event is no message: only messages are events')
+            run.faults.add(
+                place, f'member "{field.name}" of oneof event is no message: only messages are events'
+            )
         elif message := run.schema.messages.get(field.type_name.removeprefix(".")):
             yield from _member(run, Member(place, message, field))
 
@@ -118,6 +120,8 @@ def _check_twice(run: Run, declared: Declared, members: tuple[Member, ...]) -> N
             text = f'{member.message.full_name} is an event of topic {declared.full_name} twice, as "{first}" and "{name}"'
             run.faults.add(member.place, text)
         elif first := handlers.get(handler):
-            run.faults.add(member.place, f'members "{first}" and "{name}" would have one handler, {handler}: rename one')
+            run.faults.add(
+                member.place, f'members "{first}" and "{name}" would have one handler, {handler}: rename one'
+            )
         messages.setdefault(member.message.full_name, name)
         handlers.setdefault(handler, name)

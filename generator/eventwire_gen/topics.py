@@ -10,7 +10,7 @@ from eventwire_gen import events, messages, policies, samples, succession
 from eventwire_gen.faults import Place
 from eventwire_gen.messages import Classes
 from eventwire_gen.names import ModuleNames, TopicNames
-from eventwire_gen.options import topic_options, topic_place
+from eventwire_gen.options import event_options, event_place, topic_options, topic_place
 from eventwire_gen.python_names import Imports
 from eventwire_gen.redaction import redacted
 from eventwire_gen.run import Run
@@ -92,7 +92,7 @@ def _event(run: Run, topic: Shape, member: Member, names: tuple[str, str], key: 
         time=events.time_path(run, message),
         headers=events.headers(run, message),
         redacted=redacted(run.schema, message),
-        upcasts=tuple(events.event_options(message.proto).upcasts),
+        upcasts=tuple(event_options(message.proto).upcasts),
         deprecated=message.proto.options.deprecated,
         comment=run.comments.of(message.place),
     )
@@ -148,7 +148,7 @@ def _check_types(run: Run, topic: Shape) -> None:
 
 
 def _type_place(member: Member) -> Place:
-    return events.event_place(member.message.place, "type")
+    return event_place(member.message.place, "type")
 
 
 def _ordering(run: Run, topic: Shape, *, keyed: bool) -> str:
@@ -169,7 +169,11 @@ def _check_compact(run: Run, topic: Shape, *, keyed: bool) -> None:
     if not keyed:
         run.faults.add(topic.at("compact"), "compact needs a key: set key_field")
     if len(topic.members) > 1:
-        run.faults.add(topic.at("compact"), "compact needs a single event: keeping one per key would lose the others")
+        run.faults.add(
+            topic.at("compact"), "compact needs a single event: keeping one per key would lose the others"
+        )
     for member in topic.members:
         if member.handler == "on_tombstone":
-            run.faults.add(member.place, "a compacted topic has on_tombstone already: name the event otherwise")
+            run.faults.add(
+                member.place, "a compacted topic has on_tombstone already: name the event otherwise"
+            )

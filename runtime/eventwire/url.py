@@ -63,6 +63,8 @@ class BrokerUrl:
             parts = urlsplit(f"x://{rest}")
         except ValueError as error:
             _fail(f"the {scheme} URL cannot be read: brackets around an IPv6 address do not match", error)
+        if "@" in parts.path + parts.query or parts.fragment:  # may be a password that was cut: shown nowhere
+            _fail(f"the {scheme} URL has a stray `@` or `#`: write `/` as %2F, `?` %3F, `#` %23, `@` %40")
         credentials, _, hosts = parts.netloc.rpartition("@")
         user, colon, password = credentials.partition(":")
         return cls(

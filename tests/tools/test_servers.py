@@ -19,7 +19,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from pamqp.common import FieldValue
 
 from tools import servers
-from tools.servers import cache, debian, docker, java, maven
+from tools.servers import cache, command, debian, docker, java, maven
 from tools.servers.probe import amqp_ready, kafka_ready
 from tools.servers.process import Program, Supervised, attempt, environment, free_ports
 
@@ -187,9 +187,9 @@ time.sleep(600)
 
 def test_a_killed_owner_leaves_nothing_even_while_a_fork_of_it_lives(tmp_path: Path) -> None:
     env = environment(TMPDIR=str(tmp_path))
-    command = [sys.executable, "-c", OWNER]
+    forking = [sys.executable, "-c", OWNER]
     with subprocess.Popen(
-        command, cwd=ROOT, env=env, stdout=subprocess.PIPE, start_new_session=True, text=True
+        forking, cwd=ROOT, env=env, stdout=subprocess.PIPE, start_new_session=True, text=True
     ) as owner:
         assert owner.stdout is not None
         folder = Path(owner.stdout.readline().strip())
@@ -280,6 +280,23 @@ def test_only_packages_that_the_machine_lacks_are_fetched(
     folder = debian.unpacked("rabbitmq-server", relocated.append)
     assert (home / "downloaded").read_text().split("download ")[1] == "erlang-base\n"
     assert relocated[0].name.startswith(folder.name)
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        ("\033[0mINFO\n[ERROR] no such host -> [Help 1]\n[ERROR] see", "[ERROR] no such host -> [Help 1]"),
+        ("W: slow\nE: Unable to locate package x\nE: more", "E: Unable to locate package x"),
+        ("first\nlast", "last"),
+        ("", "no output"),
+    ],
+)
+def test_a_failed_tool_is_quoted_by_its_error_line(tmp_path: Path, output: str, reason: str) -> None:
+    tool = script(tmp_path / "tool", f"cat {tmp_path}/output; exit 4")
+    (tmp_path / "output").write_text(output)
+    with pytest.raises(servers.Unavailable) as caught:
+        command.run([str(tool)])
+    assert str(caught.value) == f"`{tool} ...` exited with 4: {reason}"
 
 
 # Servers that are not ours

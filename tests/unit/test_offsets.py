@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from random import Random
+
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -50,14 +52,14 @@ def test_settling_twice_and_the_unknown_change_nothing() -> None:
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=50), st.randoms(use_true_random=False))
-def test_commits_never_pass_a_gap_and_reach_the_end(steps: list[int], random: object) -> None:
+def test_commits_never_pass_a_gap_and_reach_the_end(steps: list[int], random: Random) -> None:
     offsets = [sum(steps[: index + 1]) for index in range(len(steps))]
     tracker = OffsetTracker(0)
     for offset in offsets:
         tracker.fetched(offset)
     open_ones = set(offsets)
     order = list(offsets)
-    random.shuffle(order)  # type: ignore[attr-defined]
+    random.shuffle(order)
     for offset in order:
         before = tracker.position
         moved = tracker.settle(offset)

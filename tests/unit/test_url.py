@@ -41,7 +41,8 @@ def test_credentials_and_path_are_percent_decoded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "path"), [("sqlite:///file.db", "file.db"), ("sqlite:////abs/file.db", "/abs/file.db"), ("x://h", "")]
+    ("text", "path"),
+    [("sqlite:///file.db", "file.db"), ("sqlite:////abs/file.db", "/abs/file.db"), ("x://h", "")],
 )
 def test_paths(text: str, path: str) -> None:
     assert BrokerUrl.parse(text).path == path
@@ -81,6 +82,9 @@ def test_malformed(text: str, error: str) -> None:
         "kafka://a?sasl_password=canary",
         "kafka://a?ssl_key=canary&token=canary",
         "kafka://a?password=canary&password=canary",
+        "amqp://user:canary?x@host",
+        "amqp://user:canary/x@host",
+        "amqp://user:canary#x@host",
     ],
 )
 def test_secrets_show_nowhere(text: str) -> None:
@@ -90,18 +94,18 @@ def test_secrets_show_nowhere(text: str) -> None:
         shown = f"{error} {error!r} {error.__cause__} {error.__context__!r}"
     else:
         shown = f"{url} {url!r}"
-        with pytest.raises(UrlError) as caught:
-            url.only((), "the client")if url.options else url.number("none", -1.0, least=0) or _fail(url)
-        shown += str(caught.value)
+        if url.options:
+            with pytest.raises(UrlError) as caught:
+                url.only((), "the client")
+            shown += str(caught.value)
     assert "canary" not in shown
 
 
-def _fail(url: BrokerUrl) -> None:
-    raise UrlError(f"{url}")
-
-
 def test_str_keeps_what_is_no_secret() -> None:
-    assert str(BrokerUrl.parse("amqp://u:p@a:1,[::1]:2/v?x=1&token=t")) == "amqp://u:***@a:1,[::1]:2/v?x=1&token=***"
+    assert (
+        str(BrokerUrl.parse("amqp://u:p@a:1,[::1]:2/v?x=1&token=t"))
+        == "amqp://u:***@a:1,[::1]:2/v?x=1&token=***"
+    )
 
 
 def test_unknown_options_name_the_client_and_the_nearest() -> None:
@@ -113,7 +117,9 @@ def test_unknown_options_name_the_client_and_the_nearest() -> None:
     url.only(["inlin"], "the client")
 
 
-@pytest.mark.parametrize(("text", "value"), [("true", True), ("1", True), ("YES", True), ("false", False), ("no", False)])
+@pytest.mark.parametrize(
+    ("text", "value"), [("true", True), ("1", True), ("YES", True), ("false", False), ("no", False)]
+)
 def test_booleans(text: str, value: bool) -> None:
     assert BrokerUrl.parse(f"x://?b={text}").boolean("b", default=not value) is value
 

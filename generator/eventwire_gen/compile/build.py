@@ -9,6 +9,7 @@ from pathlib import Path
 
 from google.protobuf.compiler.plugin_pb2 import CodeGeneratorRequest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor_pool import DescriptorPool
 
 from eventwire_gen.backends import PROTOBUF
 from eventwire_gen.compile.imports import Imports, carried
@@ -69,7 +70,11 @@ def build(job: Job) -> Built:
     if job.init or job.settings.package is not None:
         files = {**_packages(files, job), **files}
     output = Output(job.out, files, selection.partial)
-    warnings = (*compiled.warnings, *_hidden(selection, job.settings.package))
+    warnings = (
+        *compiled.warnings,
+        *_hidden(selection, job.settings.package),
+        *_unloadable(request, selection),
+    )
     return Built(output, output.difference(), len(selection.sources), _topics(request), warnings)
 
 
@@ -106,8 +111,23 @@ def _topics(request: CodeGeneratorRequest) -> int:
     return sum(topic_options(declared.proto) is not None for file in files for declared in declared_in(file))
 
 
+def _unloadable(request: CodeGeneratorRequest, selection: Selection) -> Iterator[str]:
+    """Yield a warning for each file that protoc takes and protobuf's Python does not (two fields of one JSON name)."""
+    pool, paths = DescriptorPool(), _paths(selection)
+    for file in request.proto_file:
+        try:
+            pool.AddSerializedFile(file.SerializeToString())
+        except TypeError as error:
+            reason = str(error).partition("descriptor pool: ")[2] or error
+            yield f"warning: {paths.get(file.name, file.name)}: protobuf's Python cannot load this file: {reason}"
+
+
+def _paths(selection: Selection) -> dict[str, str]:
+    return {source.name: str(source.path) for source in selection.sources}
+
+
 def _with_paths(text: str, selection: Selection) -> str:
-    paths = {source.name: str(source.path) for source in selection.sources}
+    paths = _paths(selection)
     lines = [line.partition(":") for line in text.splitlines()]
     return "\n".join(paths.get(name, name) + colon + rest for name, colon, rest in lines)
 

@@ -37,7 +37,7 @@ class _Play:
         handler = handler_of(self.topic, handle or self.note)
         return Worker(bus or self.bus, handler, group=self.group, grace=5.0, **options)
 
-    async def note(self, step: Step, context: Context) -> None:
+    async def note(self, step: Step, _: Context) -> None:
         """Handle by noting."""
         self.diary.note(step)
 
@@ -81,17 +81,18 @@ async def retried_in_place_until_it_works(stage: Stage) -> None:
     async with _bus(stage) as bus:
         play = _Play(stage, bus)
         calls: list[tuple[int, int]] = []
+        attempts = [(0, 1), (0, 2), (0, 3)]
 
         async def fail_twice(step: Step, context: Context) -> None:
             calls.append((step.number, context.attempt))
-            if step.number == 0 and context.attempt < 3:
+            if step.number == 0 and context.attempt < len(attempts):
                 raise RuntimeError("not yet")
             play.diary.note(step)
 
         async with play.worker(fail_twice) as worker:
             await play.publish(*steps(2))
             await play.seen(2)
-        equal(calls, [(0, 1), (0, 2), (0, 3), (1, 1)], "the events' numbers and attempts")
+        equal(calls, [*attempts, (1, 1)], "the events' numbers and attempts")
         equal((worker.counts.handled, worker.counts.retried), (2, 2), "how many were handled and retried")
 
 
@@ -130,7 +131,7 @@ async def workers_keep_the_order_per_key(stage: Stage) -> None:
         play = _Play(stage, bus)
         busy: set[str] = set()
 
-        async def one_by_one(step: Step, context: Context) -> None:
+        async def one_by_one(step: Step, _: Context) -> None:
             expect(step.key not in busy, f"two events of {step.key} are handled at once")
             busy.add(step.key)
             await asyncio.sleep(0.001 * (step.number % 3))
@@ -176,7 +177,7 @@ async def graceful_stops_lose_nothing(stage: Stage) -> None:
         play = _Play(stage, bus)
         sent = steps(stage.count(600, 120), keys=12)
 
-        async def slowly(step: Step, context: Context) -> None:
+        async def slowly(step: Step, _: Context) -> None:
             await asyncio.sleep(0.001)
             play.diary.note(step)
 

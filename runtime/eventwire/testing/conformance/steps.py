@@ -60,6 +60,9 @@ def handler_of(topic: Topic[Any], handle: Callable[[Step, Context], Awaitable[No
         async def on_step(self, event: Step, context: Context) -> None:
             """As the generator writes it."""
 
+        async def on_leap(self, event: Leap, context: Context) -> None:
+            """As the generator writes it."""
+
     class Handles(Generated):
         async def on_step(self, event: Step, context: Context) -> None:
             await handle(event, context)

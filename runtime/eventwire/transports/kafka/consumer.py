@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 _POLL_MS = 1_000
 _PLACED_WITHIN = 15.0
-_COMMIT_WITHIN = 3.0
+_COMMIT_WITHIN = 2.5
 _LEAVE_WITHIN = 1.5
 _NO_METADATA = ""
 

@@ -31,8 +31,8 @@ from eventwire.transports.kafka.topics import topic_missing
 
 log = logging.getLogger(__name__)
 
-_FLUSH = 3.0
-_HALT = 1.0
+_FLUSH = 2.5
+_HALT = 0.5
 _STILL_USABLE = (MessageSizeTooLargeError, KafkaTimeoutError, ProducerClosed)
 """What `send` raises about one message, not about the producer."""
 

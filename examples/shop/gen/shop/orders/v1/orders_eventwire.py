@@ -131,4 +131,3 @@ class OrdersSyncHandler(SyncHandler, topic=ORDERS):
 
     def on_order_completed(self, event: OrderCompleted, context: Context) -> None:
         """The order was paid and has left the house."""
-# x

@@ -1,0 +1,1 @@
+"""A shop of three services that talk through events: billing, warehouse and order desk."""

@@ -1,0 +1,69 @@
+"""Messages of betterproto 2.0.0b7 (`messages=betterproto`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, TypeVar
+
+from betterproto import TYPE_MESSAGE, FieldMetadata, Message
+from betterproto.casing import safe_snake_case
+
+from eventwire.codecs.attributes import reader, timestamp_reader, written
+from eventwire.topic import Codec
+
+M = TypeVar("M", bound=Message)
+
+
+def binary(cls: type[M]) -> Codec[M]:
+    """Protobuf's binary format."""
+
+    def decode(data: bytes) -> M:
+        try:
+            return cls().parse(data)
+        except Exception as error:  # it raises what its parser happens to run into
+            raise ValueError(f"no {cls.__name__}: {error}") from error
+
+    return Codec(bytes, decode)
+
+
+def json(cls: type[M]) -> Codec[M]:
+    """ProtoJSON. Fields that this version of the message does not know are skipped, as in the binary format."""
+
+    def encode(message: M) -> bytes:
+        return message.to_json().encode()
+
+    def decode(data: bytes) -> M:
+        try:
+            return cls().from_json(data)
+        except Exception as error:  # it raises what its parser happens to run into
+            raise ValueError(f"no {cls.__name__}: {error}") from error
+
+    return Codec(encode, decode)
+
+
+def path(cls: type[M], path: str) -> Callable[[M], Any]:  # noqa: ARG001  the same for all backends
+    """A reader of the field at `path`: None where it, or a message on the way to it, is unset."""
+    return reader(path, safe_snake_case, _present)
+
+
+def timestamp(cls: type[M], path: str) -> Callable[[M], float | None]:  # noqa: ARG001
+    """A reader of the google.protobuf.Timestamp at `path`, in seconds since the Unix epoch."""
+    return timestamp_reader(reader(path, safe_snake_case, _present))
+
+
+def text(cls: type[M], path: str) -> Callable[[M], str | None]:  # noqa: ARG001
+    """A reader of the scalar at `path` as CloudEvents writes it (1.0, "Type System"): bytes in base64, enums by name."""
+    return written(reader(path, safe_snake_case, _present))
+
+
+def _present(message: Message, name: str) -> Any:
+    # An unset message or oneof member reads as its default here; `is_set` is what tells.
+    return getattr(message, name) if not _optional(message, name) or message.is_set(name) else None
+
+
+def _optional(message: Message, name: str) -> bool:
+    kind: FieldMetadata = next(
+        field.metadata["betterproto"] for field in fields(message) if field.name == name
+    )
+    return bool(kind.optional or kind.group or kind.proto_type == TYPE_MESSAGE)

@@ -1,0 +1,82 @@
+"""Folders of `.proto` files to compile, and topics that have each of their messages as an event."""
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import distribution
+from pathlib import Path
+
+from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto
+
+CHECKOUT = Path(__file__).parents[2]
+_UNIMPORTABLE = ("google/protobuf/", "eventwire/v1/")
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A folder that its files' imports start at. `external`: its Python package is one that never moves."""
+
+    name: str
+    root: Path
+    external: bool = False
+
+
+def all_trees(work: Path) -> Iterator[Tree]:
+    """The names of this folder, Google's common files, and each folder of the corpus, if there is one."""
+    yield Tree("names", Path(__file__).parent / "names")
+    yield Tree("googleapis", _copied(_googleapis(), work / "googleapis"), external=True)
+    corpus = Path(os.environ.get("EVENTWIRE_CORPUS", CHECKOUT.parent / "shared" / "corpus"))
+    if corpus.is_dir():
+        for folder in sorted(corpus.iterdir()):
+            if any(folder.rglob("*.proto")):
+                yield Tree(folder.name.replace("-", "_").replace(".", "_"), folder)
+
+
+def envelopes(files: Iterable[FileDescriptorProto], folder: Path) -> int:
+    """Write a file of one topic for each file that has messages, which are the topic's events; returns their number."""
+    written = 0
+    for number, file in enumerate(files):
+        names = list(_messages(file.message_type, f".{file.package}" if file.package else ""))
+        if names and not file.name.startswith(_UNIMPORTABLE):
+            target = folder / f"envelopes/e{number}.proto"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(_envelope(number, file.name, names), encoding="utf-8")
+            written += 1
+    return written
+
+
+def _envelope(number: int, imported: str, names: list[str]) -> str:
+    members = "\n".join(f"    {name} m{index} = {index};" for index, name in enumerate(names, 1))
+    return f"""syntax = "proto3";
+package envelopes.e{number};
+import "eventwire/v1/options.proto";
+import "{imported}";
+message Topic{number} {{
+  option (eventwire.v1.topic) = {{name: "topic-{number}"}};
+  oneof event {{
+{members}
+  }}
+}}
+"""
+
+
+def _messages(messages: Iterable[DescriptorProto], scope: str) -> Iterator[str]:
+    for message in messages:
+        if message.options.map_entry or message.visibility == message.VISIBILITY_LOCAL:
+            continue
+        yield f"{scope}.{message.name}"
+        yield from _messages(message.nested_type, f"{scope}.{message.name}")
+
+
+def _googleapis() -> Iterator[tuple[Path, str]]:
+    for file in distribution("googleapis-common-protos").files or []:
+        if file.suffix == ".proto":
+            yield Path(str(file.locate())), file.as_posix()
+
+
+def _copied(files: Iterable[tuple[Path, str]], target: Path) -> Path:
+    for path, name in files:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target / name)
+    return target
