@@ -20,8 +20,10 @@ from eventwire_gen.view import HeaderView, PathView
 _HEADER_NAME = re.compile(r"[a-z0-9]{1,20}")
 _TIMESTAMP = "google.protobuf.Timestamp"
 _RESERVED_HEADERS = frozenset(
-    ("id", "source", "specversion", "type", "datacontenttype", "dataschema", "subject", "time", "data")
-    + ("traceparent", "tracestate")
+    {
+        *("id", "source", "specversion", "type", "datacontenttype", "dataschema", "subject", "time", "data"),
+        *("traceparent", "tracestate"),
+    }
 )
 """CloudEvents 1.0's own attributes, and W3C Trace Context's."""
 

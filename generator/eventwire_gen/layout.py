@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from textwrap import dedent
 from typing import TypeAlias
 
 WIDTH = 110
@@ -36,11 +37,17 @@ def lay_out(node: Node, indent: int) -> str:
     return f"{node.start}\n{items}{' ' * indent}{node.end}"
 
 
-def subscript(name: str, members: Iterable[str], before: str, after: str) -> str:
-    """`before name[A | B]after`, over several lines where it would be too long."""
-    operands = tuple(members)
-    flat = f"{before}{name}[{' | '.join(operands)}]{after}"
-    return flat if len(flat) <= WIDTH else f"{before}{name}[\n{_union(operands, 4)}\n]{after}"
+def event_constant(name: str, message: str) -> str:
+    """`name: Event[message] = Event(`, without the annotation, which can be inferred, where it would be too long."""
+    annotated = f"{name}: Event[{message}] = Event("
+    return annotated if len(annotated) <= WIDTH else f"{name} = Event("
+
+
+def topic_constant(name: str, messages: Iterable[str]) -> str:
+    """`name: Topic[A | B] = Topic(`, over several lines where it would be too long."""
+    operands = tuple(messages)
+    flat = f"{name}: Topic[{' | '.join(operands)}] = Topic("
+    return flat if len(flat) <= WIDTH else f"{name}: Topic[\n{_union(operands, 4)}\n] = Topic("
 
 
 def publisher_class(name: str, members: Iterable[str]) -> str:
@@ -94,12 +101,11 @@ def literal(text: str) -> str:
 
 def docstring(lines: Iterable[str], indent: int) -> str:
     """A docstring at `indent` blanks, safe for quotes, backslashes and control characters."""
-    escaped = [_escape(line) for line in lines]
+    first, *rest = (_escape(line) for line in lines)
     margin = " " * indent
-    if len(escaped) == 1 and indent + len(escaped[0]) + 6 <= WIDTH:
-        return f'{margin}"""{escaped[0]}"""'
-    first, *rest = escaped
-    body = "".join(f"\n{margin}{line}" if line else "\n" for line in rest)
+    if not rest:
+        return f'{margin}"""{first}"""'
+    body = "".join(f"\n{margin}{line}" if line else "\n" for line in dedent("\n".join(rest)).split("\n"))
     return f'{margin}"""{first}{body}\n{margin}"""'
 
 

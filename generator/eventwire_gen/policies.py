@@ -18,6 +18,7 @@ from eventwire_gen.view import DeadLetterView, RetryView
 
 DEFAULT_INITIAL_BACKOFF = 0.2
 DEFAULT_MAX_BACKOFF = 30.0
+_MAX_NANOS = 999_999_999
 _PLACEHOLDERS = ("topic", "group")
 
 
@@ -94,7 +95,7 @@ def _check_amounts(run: Run, topic: Shape) -> None:
         "retry.max_backoff": options.retry.max_backoff,
     }
     for name, duration in durations.items():
-        if abs(duration.nanos) > 999_999_999 or duration.seconds * duration.nanos < 0:
+        if abs(duration.nanos) > _MAX_NANOS or duration.seconds * duration.nanos < 0:
             run.faults.add(topic.at(name), f"{name.split('.')[-1]} is no valid google.protobuf.Duration")
 
 

@@ -94,8 +94,13 @@ class Imports:
 
     def message(self, module: str, name: str) -> str:
         """Return the expression for message ``name`` (``Outer.Inner``) of ``module``."""
+        source = import_source(module, self._current, self._package)
+        if source is None:
+            return self._opaque(module, name)
         first, *rest = name.split(".")
-        expression = self._top(module, first)
+        if (module, first) not in self._local:
+            self._local[module, first] = self._import(module, first, source)
+        expression = self._local[module, first]
         for part in rest:
             expression = (
                 f"{expression}.{part}" if checker_name(part) == part else self._nested(expression, part)
@@ -117,31 +122,30 @@ class Imports:
         block = "\n    ".join(["if TYPE_CHECKING:", *checked]) + "\n" + "\n    ".join(["else:", *actual])
         return [*head, *plain, block]
 
-    def _top(self, module: str, name: str) -> str:
-        if (module, name) not in self._local:
-            self._local[module, name] = self._import(module, name)
-        return self._local[module, name]
-
-    def _import(self, module: str, name: str) -> str:
-        source = import_source(module, self._current, self._package)
+    def _import(self, module: str, name: str, source: str) -> str:
         local = self._free(name)
-        if source is not None and checker_name(name) == name:
-            spelled = name if local == name else f"{name} as {local}"
-            self._plain.setdefault(source, []).append(spelled)
+        public = checker_name(name)
+        if public == name:
+            self._plain.setdefault(source, []).append(name if local == name else f"{name} as {local}")
         else:
-            self._guard(module, name, local, source)
+            actual = f'{local} = getattr({self._loaded(module, source)}, "{name}")'
+            self._guarded.append((f"from {source} import {public} as {local}", actual))
         return local
 
-    def _guard(self, module: str, name: str, local: str, source: str | None) -> None:
+    def _opaque(self, module: str, name: str) -> str:
         # The checker knows no module that no statement can name: its messages are plain Messages there.
-        checked = f"from {source} import {checker_name(name)} as {local}"
-        if source is None:
+        if (module, name) not in self._local:
+            local = self._local[module, name] = self._free(name.replace(".", "_"))
+            actual = self._loaded(module, module)
+            for part in name.split("."):
+                actual = f'getattr({actual}, "{part}")'
             checked = f"from google.protobuf.message import Message as {local}"
-        self._dynamic = True
-        self._guarded.append((checked, f'{local} = getattr({self._loaded(module, source)}, "{name}")'))
+            self._guarded.append((checked, f"{local} = {actual}"))
+        return self._local[module, name]
 
-    def _loaded(self, module: str, source: str | None) -> str:
-        if source is not None and source.startswith("."):
+    def _loaded(self, module: str, source: str) -> str:
+        self._dynamic = True
+        if source.startswith("."):
             return f'import_module("{source}", __package__)'
         absolute = module if self._package is None or is_external(module) else f"{self._package}.{module}"
         return f'import_module("{absolute}")'

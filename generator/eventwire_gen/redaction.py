@@ -12,7 +12,10 @@ _DEEPEST = 4
 
 
 def redacted(schema: Schema, message: Declared) -> tuple[str, ...]:
-    """Paths to mask. A map, a recursive field, or one deeper than four levels that holds marked fields is masked whole."""
+    """The paths to mask.
+
+    A map, a recursive field, or one deeper than four levels is masked whole when it holds marked fields.
+    """
     return tuple(_paths(schema, message, (message.full_name,)))
 
 

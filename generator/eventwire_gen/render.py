@@ -101,6 +101,7 @@ def _event_doc(event: EventView) -> str:
 _FUNCTIONS: dict[str, Any] = {
     "docstring": layout.docstring,
     "event_arguments": arguments.event_arguments,
+    "event_constant": layout.event_constant,
     "event_doc": _event_doc,
     "exports": _exports,
     "handler_class": layout.handler_class,
@@ -110,7 +111,7 @@ _FUNCTIONS: dict[str, Any] = {
     "publisher_class": layout.publisher_class,
     "runtime_names": arguments.runtime_names,
     "statement": layout.statement,
-    "subscript": layout.subscript,
+    "topic_constant": layout.topic_constant,
     "topic_arguments": arguments.topic_arguments,
     "topic_doc": _topic_doc,
 }

@@ -117,8 +117,8 @@ def _check_twice(run: Run, declared: Declared, members: tuple[Member, ...]) -> N
     for member in members:
         name, handler = member.name[-1], member.handler
         if first := messages.get(member.message.full_name):
-            text = f'{member.message.full_name} is an event of topic {declared.full_name} twice, as "{first}" and "{name}"'
-            run.faults.add(member.place, text)
+            text = f"{member.message.full_name} is an event of topic {declared.full_name} twice"
+            run.faults.add(member.place, f'{text}, as "{first}" and "{name}"')
         elif first := handlers.get(handler):
             run.faults.add(
                 member.place, f'members "{first}" and "{name}" would have one handler, {handler}: rename one'

@@ -18,6 +18,8 @@ from eventwire_gen.schema import Declared, declared_in
 from eventwire_gen.shape import Member, Shape, topics_in
 from eventwire_gen.view import VERSION, EventView, FileView, PathView, TopicView
 
+_STANDARD = ("from importlib import", "from typing import")
+
 
 def read_file(run: Run, name: str, module: str) -> FileView | None:
     """The view of a file for the generated `module`, None if it has no topic; faults are added to the run's."""
@@ -30,9 +32,16 @@ def read_file(run: Run, name: str, module: str) -> FileView | None:
     imports.reserve([*given.taken, *(member.handler for topic in topics for member in topic.members)])
     classes = Classes(run.settings.backend, imports)
     views = tuple(_topic(run, topic, names, classes) for topic, names in zip(topics, named, strict=True))
-    file = run.schema.files[name]
-    statements = tuple(imports.statements())
-    return FileView(VERSION, name, file.package, module, run.settings.backend.name, statements, views)
+    return FileView(
+        version=VERSION,
+        source=name,
+        package=run.schema.files[name].package,
+        module=module,
+        messages=run.settings.backend.name,
+        standard_imports=tuple(line for line in imports.statements() if line.startswith(_STANDARD)),
+        imports=tuple(line for line in imports.statements() if not line.startswith(_STANDARD)),
+        topics=views,
+    )
 
 
 def check_names(run: Run, generated: Iterable[str]) -> None:

@@ -31,8 +31,8 @@ class EventView:
     """One event type of a topic.
 
     `message` is the Python expression for its class, `constant` the generated name, `handler` the method's name.
-    `member`, `json_name` and `number` are of the oneof member, unset for a topic that is its own event. `comment` is the
-    message's leading comment, its paragraphs in lines, empty for none.
+    `member`, `json_name` and `number` are of the oneof member, unset for a topic that is its own event. `comment` has
+    the lines of the message's leading comment.
     """
 
     type: str
@@ -112,7 +112,8 @@ class TopicView:
 class FileView:
     """One .proto file with topics, as the generated module `module` sees it.
 
-    `imports` are the statements that bring the event messages; `messages` is the backend's name.
+    `imports` are the statements that bring the event messages, `standard_imports` those of the standard library that
+    they need; `messages` is the backend's name.
     """
 
     version: int
@@ -120,5 +121,6 @@ class FileView:
     package: str
     module: str
     messages: str
+    standard_imports: tuple[str, ...]
     imports: tuple[str, ...]
     topics: tuple[TopicView, ...]

@@ -7,9 +7,17 @@ from dataclasses import dataclass
 from importlib.metadata import distribution
 from pathlib import Path
 
-from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto
+from google.protobuf.descriptor_pb2 import (
+    EDITION_2024,
+    VISIBILITY_EXPORT,
+    VISIBILITY_LOCAL,
+    DescriptorProto,
+    FeatureSet,
+    FileDescriptorProto,
+)
 
 CHECKOUT = Path(__file__).parents[2]
+_LOCAL_ALL = FeatureSet.VisibilityFeature.LOCAL_ALL
 _UNIMPORTABLE = ("google/protobuf/", "eventwire/v1/")
 
 
@@ -37,7 +45,7 @@ def envelopes(files: Iterable[FileDescriptorProto], folder: Path) -> int:
     """Write a file of one topic for each file that has messages, which are the topic's events; returns their number."""
     written = 0
     for number, file in enumerate(files):
-        names = list(_messages(file.message_type, f".{file.package}" if file.package else ""))
+        names = list(_importable(file))
         if names and not file.name.startswith(_UNIMPORTABLE):
             target = folder / f"envelopes/e{number}.proto"
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -61,12 +69,26 @@ message Topic{number} {{
 """
 
 
-def _messages(messages: Iterable[DescriptorProto], scope: str) -> Iterator[str]:
+def _importable(file: FileDescriptorProto) -> Iterator[str]:
+    scope = f".{file.package}" if file.package else ""
+    if file.edition < EDITION_2024:
+        yield from _messages(file.message_type, scope, hidden=False)
+        return
+    local = file.options.features.default_symbol_visibility == _LOCAL_ALL
+    for message in file.message_type:
+        shown = message.visibility == VISIBILITY_EXPORT if local else message.visibility != VISIBILITY_LOCAL
+        if shown:
+            yield f"{scope}.{message.name}"
+        yield from _messages(message.nested_type, f"{scope}.{message.name}", hidden=True)
+
+
+def _messages(messages: Iterable[DescriptorProto], scope: str, *, hidden: bool) -> Iterator[str]:
     for message in messages:
-        if message.options.map_entry or message.visibility == message.VISIBILITY_LOCAL:
+        if message.options.map_entry:
             continue
-        yield f"{scope}.{message.name}"
-        yield from _messages(message.nested_type, f"{scope}.{message.name}")
+        if not hidden or message.visibility == VISIBILITY_EXPORT:
+            yield f"{scope}.{message.name}"
+        yield from _messages(message.nested_type, f"{scope}.{message.name}", hidden=hidden)
 
 
 def _googleapis() -> Iterator[tuple[Path, str]]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from urllib.parse import quote
 
 import pytest
@@ -154,7 +155,5 @@ def test_any_text_survives_percent_encoding(user: str, password: str, path: str)
 
 @given(st.text(max_size=60))
 def test_any_text_is_read_or_refused(text: str) -> None:
-    try:
-        BrokerUrl.parse(f"kafka://{text}")
-    except UrlError as error:
-        assert str(error)
+    with suppress(UrlError):
+        assert BrokerUrl.parse(f"kafka://{text}").scheme == "kafka"

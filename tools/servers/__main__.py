@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
         _say(f"FAIL {error}")
         return 1
     except KeyboardInterrupt:
-        return 130
+        return 0 if options.action == "serve" else 130
 
 
 def fetch(names: Sequence[str]) -> int:
@@ -87,7 +88,7 @@ def fetch(names: Sequence[str]) -> int:
 
 
 def serve(names: Sequence[str]) -> int:
-    """Starts the servers and waits for Ctrl-C or SIGTERM."""
+    """Starts the servers and leaves them running until Ctrl-C or SIGTERM; 1 when there are none."""
     with ExitStack() as stack:
         variables = _open_all(stack, names)
         urls = {name: value for name, value in variables.items() if name.endswith("_URL")}
@@ -96,15 +97,8 @@ def serve(names: Sequence[str]) -> int:
         if not urls:
             return 1
         _say("Ctrl-C stops them and removes their data.")
-        _wait_for_interrupt()
-    return 0
-
-
-def _wait_for_interrupt() -> None:
-    try:
-        signal.pause()
-    except KeyboardInterrupt:
-        _say("stopping")
+        while True:  # not signal.pause(): a signal just before it would wait for the next one
+            time.sleep(1)
 
 
 def run(names: Sequence[str], command: Sequence[str]) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Any, TypeVar
+from functools import cache
+from typing import Any, TypeVar, cast
 
 from betterproto import TYPE_MESSAGE, FieldMetadata, Message
 from betterproto.casing import safe_snake_case
@@ -53,17 +54,17 @@ def timestamp(cls: type[M], path: str) -> Callable[[M], float | None]:  # noqa: 
 
 
 def text(cls: type[M], path: str) -> Callable[[M], str | None]:  # noqa: ARG001
-    """A reader of the scalar at `path` as CloudEvents writes it (1.0, "Type System"): bytes in base64, enums by name."""
+    """A reader of the scalar at `path` as text (CloudEvents 1.0, "Type System"): bytes in base64, enums by name."""
     return written(reader(path, safe_snake_case, _present))
 
 
 def _present(message: Message, name: str) -> Any:
-    # An unset message or oneof member reads as its default here; `is_set` is what tells.
-    return getattr(message, name) if not _optional(message, name) or message.is_set(name) else None
+    # An unset message or oneof member reads as its default here, or not at all; `is_set` is what tells.
+    return getattr(message, name) if not _optional(type(message), name) or message.is_set(name) else None
 
 
-def _optional(message: Message, name: str) -> bool:
-    kind: FieldMetadata = next(
-        field.metadata["betterproto"] for field in fields(message) if field.name == name
-    )
+@cache
+def _optional(cls: type[Message], name: str) -> bool:
+    known = {field.name: field for field in fields(cast("Any", cls))}
+    kind: FieldMetadata = known[name].metadata["betterproto"]
     return bool(kind.optional or kind.group or kind.proto_type == TYPE_MESSAGE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Callable
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, EncodeError, Message
@@ -72,7 +72,7 @@ def timestamp(cls: type[M], path: str) -> Callable[[M], float | None]:
 
 
 def text(cls: type[M], path: str) -> Callable[[M], str | None]:
-    """A reader of the scalar at `path` as CloudEvents writes it (1.0, "Type System"): bytes in base64, enums by name."""
+    """A reader of the scalar at `path` as text (CloudEvents 1.0, "Type System"): bytes in base64, enums by name."""
     read = _reader(cls, path)
     form = _form(_field(cls, path))
 
@@ -112,7 +112,7 @@ def _field_reader(cls: type[Message], field: FieldDescriptor) -> Callable[[Any],
 
 def _field(cls: type[Message], path: str) -> FieldDescriptor:
     first, _, rest = path.partition(".")
-    field: FieldDescriptor = cls.DESCRIPTOR.fields_by_name[first]
+    field = cast("FieldDescriptor", cls.DESCRIPTOR.fields_by_name[first])
     return _field(_message(field), rest) if rest else field
 
 

@@ -363,7 +363,9 @@ def test_skips_name_the_feature() -> None:
     class Plain(MemoryTransport):
         def __init__(self, url: BrokerUrl, options: DriverOptions) -> None:
             super().__init__(url, options)
-            self.features = Features("plain", *[False] * 8)
+            self.features = replace(
+                self.features, transport="plain", ack=False, groups=False, ordering=False, history=False
+            )
 
     skipped = {name: scenario.skipped(harness(Plain)) for name, scenario in SCENARIOS.items()}
     assert skipped["order_per_key"] == "plain has no Features.ordering"

@@ -11,17 +11,19 @@ import aio_pika
 import aiormq
 from aio_pika.connection import make_url
 from aiormq.exceptions import (
+    AMQPError,
     AuthenticationError,
     ChannelAccessRefused,
     ConnectionNotAllowed,
     ProbableAuthenticationError,
 )
 
-from eventwire.errors import BrokerError, EventwireError, TopicMismatch, TopicMissing, Unreachable
+from eventwire.errors import BrokerError, TopicMismatch, TopicMissing, Unreachable
 from eventwire.transports.amqp.client import Channel
 from eventwire.transports.amqp.settings import Settings
 from eventwire.url import Host
 
+_CLIENT_ERRORS = (AMQPError, OSError, RuntimeError)  # ChannelInvalidStateError is a RuntimeError
 REFUSED = (AuthenticationError, ProbableAuthenticationError, ConnectionNotAllowed, ChannelAccessRefused)
 """Refusals that trying again does not change."""
 _FRAMES = 256
@@ -109,10 +111,12 @@ async def calling(doing: str) -> AsyncGenerator[None, None]:
         if task is None or task.cancelling():
             raise
         raise BrokerError(f"{doing}: the connection was lost") from error
-    except EventwireError:
+    except Exception as error:
+        if (
+            isinstance(error, _CLIENT_ERRORS) or type(error) is Exception
+        ):  # aiormq raises Exception itself, too
+            raise _broker_error(error, doing) from error
         raise
-    except Exception as error:  # aiormq raises Exception itself, too
-        raise _broker_error(error, doing) from error
 
 
 def _reason(error: BaseException | None) -> str:

@@ -79,7 +79,7 @@ class AmqpConsumer:
             await (session.arrived if session else self._changed).wait()
 
     async def flush(self) -> None:
-        """Write every ack so far to the broker's socket."""
+        """Settle at the broker everything acked so far."""
         if self._session:
             await self._session.flush()
 
@@ -111,8 +111,7 @@ class AmqpConsumer:
         async with calling(f"group {subscription.group}: consuming"):
             channel = await open_channel(self._connection)
             await channel.basic_qos(prefetch_count=self._prefetch)
-            batch = max(1, self._prefetch // 4)
-            session = Session(channel, self._sources, subscription.commit_interval, batch)
+            session = Session(channel, self._sources, subscription.commit_interval, self._prefetch)
             await self._ask(channel, session)
         self._session = session
         self._changed.set()

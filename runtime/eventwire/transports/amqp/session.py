@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,6 +15,8 @@ from eventwire.message import Message
 from eventwire.transport import TopicPartition
 from eventwire.transports.amqp import codec, frames
 from eventwire.transports.amqp.client import Channel
+
+_log = logging.getLogger(__name__)
 
 _BUSY = 0.005
 """Seconds until acks are tried again when the socket does not take them."""
@@ -71,13 +74,14 @@ class Session:
         channel: Channel,
         sources: Mapping[str, TopicPartition],
         interval: float,
-        batch: int,
+        prefetch: int,
     ) -> None:
         self.channel = channel
         self.arrived = asyncio.Event()
         self._sources = sources
         self._interval = interval
-        self._batch = batch
+        self._prefetch = prefetch
+        self._batch = max(1, prefetch // 4)
         self._waiting: deque[Delivered] = deque()
         self._open: set[int] = set()
         self._acked: list[int] = []
@@ -135,17 +139,22 @@ class Session:
         self.arrived.set()
 
     async def flush(self) -> None:
-        """Return when what is settled was written to the socket, or the channel is gone. Cancelling unsends nothing."""
-        if payload := self._settlements():
-            write = asyncio.ensure_future(self._write(payload))
-            self._writes.add(write)
-            write.add_done_callback(self._writes.discard)
-            await asyncio.wait({write})
+        """Return when the broker settled everything so far, or the channel is gone. Cancelling unsends nothing."""
+        write = asyncio.ensure_future(self._write(self._settlements()))
+        self._writes.add(write)
+        write.add_done_callback(self._forget)
+        await asyncio.wait({write})
 
     async def _write(self, payload: bytes) -> None:
-        written: asyncio.Future[None] = self._loop.create_future()
-        await self.channel.write_queue.put(ChannelFrame(payload, should_close=False, drain_future=written))
-        await written
+        """Send, and ask something behind it: RabbitMQ drops acks that its channel has not read when a client leaves."""
+        if payload:
+            await self.channel.write_queue.put(ChannelFrame(payload, should_close=False))
+        await self.channel.basic_qos(prefetch_count=self._prefetch)
+
+    def _forget(self, write: asyncio.Future[None]) -> None:
+        self._writes.discard(write)
+        if not write.cancelled() and (error := write.exception()):
+            _log.debug("acks not sent, their messages are delivered again: %r", error)
 
     def _soon(self, delay: float) -> None:
         if self._timer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -18,6 +19,9 @@ DELIVERY_LIMIT = 1000
 """After so many deliveries that were not settled the broker sets a message aside. A net under the worker's own dead
 letter, far above any `max_attempts`: a crash counts for every message that was prefetched. Always explicit: RabbitMQ 4
 sets 20 where nothing is said."""
+_ELECTION = 0.5
+"""Seconds after which a queue that seemed missing is asked for again: a quorum queue without a leader (new, or the broker
+just started) has been seen to be "not found"."""
 _QUORUM = {"x-queue-type": "quorum"}
 _KEPT = _QUORUM | {"x-delivery-limit": 1_000_000}
 """Where there is nothing behind the queue, the broker shall not give up."""
@@ -72,9 +76,11 @@ async def check(connection: aio_pika.Connection, topics: Sequence[TopicSpec], gr
         queue for topic in topics for group in groups for queue in names.queues(topic, group)
     )
     async with calling("checking what is declared"):
-        missing = await _missing(connection, "exchange", exchanges) + await _missing(
-            connection, "queue", queues
-        )
+        missing = [f"exchange {name}" for name in await _missing(connection, "exchange", exchanges)]
+        absent = await _missing(connection, "queue", queues)
+        if absent:
+            await asyncio.sleep(_ELECTION)
+            missing += [f"queue {name}" for name in await _missing(connection, "queue", absent)]
     if missing:
         raise TopicMissing(
             f"not declared on RabbitMQ: {', '.join(missing)}; run `eventwire topics apply` or allow declaring at start"
@@ -91,9 +97,8 @@ async def _missing(connection: aio_pika.Connection, kind: str, known: Iterable[s
                 await channel.exchange_declare(exchange=name, passive=True)
             else:
                 await channel.queue_declare(queue=name, passive=True)
-        except ChannelNotFoundEntity as e:
-            print("DBG", e, e.args)
-            missing.append(f"{kind} {name}")
+        except ChannelNotFoundEntity:
+            missing.append(name)
             channel = await open_channel(connection)
     await channel.close()
     return missing

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
+from typing import cast
 
 from eventwire.message import Headers, Message
 
@@ -23,13 +23,29 @@ def write_headers(message: Message) -> list[tuple[str, bytes]]:
     return [*message.headers, _content_type_header(message.content_type)]
 
 
-def read_headers(written: Sequence[tuple[str, bytes | None]]) -> tuple[Headers, str | None]:
-    """The message's headers and content type. Names may repeat or be empty; a null value is read as b""."""
-    content_type: str | None = None
-    headers: list[tuple[str, bytes]] = []
-    for name, value in written:
-        if len(name) == _LENGTH and name.lower() == _CONTENT_TYPE:
-            content_type = (value or b"").decode(errors="replace")
-        else:
-            headers.append((name, b"" if value is None else value))
-    return tuple(headers), content_type
+def read_headers(written: tuple[tuple[str, bytes | None], ...]) -> tuple[Headers, str | None]:
+    """The message's headers and content type. Names may repeat or be empty; a null value is read as b"".
+
+    Most records have one content type and no null: those make one new tuple, since each costs the garbage collector.
+    """
+    found = -1
+    for place, (name, value) in enumerate(written):
+        if value is None or (len(name) == _LENGTH and name.lower() == _CONTENT_TYPE):
+            if value is None or found >= 0:
+                return _read_odd(written)
+            found = place
+    whole = cast("Headers", written)
+    if found < 0:
+        return whole, None
+    return whole[:found] + whole[found + 1 :], _text(whole[found][1])
+
+
+def _read_odd(written: tuple[tuple[str, bytes | None], ...]) -> tuple[Headers, str | None]:
+    """Of several content types the last counts."""
+    types = [_text(value or b"") for name, value in written if name.lower() == _CONTENT_TYPE]
+    headers = tuple((name, value or b"") for name, value in written if name.lower() != _CONTENT_TYPE)
+    return headers, types[-1] if types else None
+
+
+def _text(value: bytes) -> str:
+    return value.decode(errors="replace")

@@ -1,4 +1,4 @@
-"""One member of a group on a file: reads ahead of nobody, settles in batches, keeps its lease alive."""
+"""One member of a group on a file: reads, settles in batches, keeps its lease, gives up what is not its share."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ _BEATS = 4
 """Heartbeats per lease."""
 _BEAT = 0.5
 """At least so often, in seconds, a member looks whether others came or went."""
-_CLOSE = 4.0
+_CLOSE = 3.0
+_FAULT = 1.0
+"""Seconds to wait after a fault of the file, a lock or a full disk, before the next try."""
 _FAILURES = (sqlite3.Error, CommitUnknown)
 
 
@@ -171,8 +173,12 @@ class SqliteConsumer:
             if not found:
                 return []
             lost = await self._record(found)
-        except _FAILURES as error:
-            raise BrokerError(f"group {self._member.group} cannot read: {error}") from error
+        except (sqlite3.OperationalError, CommitUnknown) as error:
+            logger.warning("group %s: reading failed and is tried again: %s", self._member.group, error)
+            await asyncio.sleep(_FAULT)
+            return []
+        except sqlite3.Error as error:
+            raise BrokerError(f"group {self._member.group} cannot go on: {error}") from error
         taken: list[LogDelivery] = []
         for lease, messages in found:
             if lease in self._turns and lease.partition not in lost:

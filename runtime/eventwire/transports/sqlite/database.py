@@ -19,7 +19,7 @@ T = TypeVar("T")
 logger = logging.getLogger("eventwire.sqlite")
 
 _BATCH = 1000
-_CLOSE = 4.0
+_CLOSE = 2.0
 
 
 class CommitUnknown(Exception):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from pathlib import Path
 
 from eventwire.errors import Unreachable
 
 VERSION = 1
+_AGAIN = 0.01
 _APPLICATION = 0x45766E74  # "Evnt"
 
 _TABLES = (
@@ -41,9 +43,7 @@ def open_file(path: Path, busy_timeout: float) -> sqlite3.Connection:
     except sqlite3.Error as error:
         raise Unreachable(f"cannot open {path}: {error}; its folder must exist and be writable") from error
     try:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")  # a confirmed message survives a power failure
-        _migrate(connection, path)
+        _prepare(connection, path, time.monotonic() + busy_timeout)
     except sqlite3.Error as error:
         connection.close()
         raise Unreachable(f"cannot use {path} as a broker: {error}") from error
@@ -51,6 +51,20 @@ def open_file(path: Path, busy_timeout: float) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, deadline: float) -> None:
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")  # a confirmed message survives a power failure
+            return _migrate(connection, path)
+        except (
+            sqlite3.OperationalError
+        ) as error:  # SQLite does not wait by itself where several switch to WAL at once
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(_AGAIN)
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
@@ -70,9 +84,10 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:
-    [version] = connection.execute("PRAGMA user_version").fetchone()
-    [application] = connection.execute("PRAGMA application_id").fetchone()
+    # in this order: the file may be created between two of these
     [tables] = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    [application] = connection.execute("PRAGMA application_id").fetchone()
+    [version] = connection.execute("PRAGMA user_version").fetchone()
     if tables and application != _APPLICATION:
         raise Unreachable(f"{path} is the database of another program; give Eventwire a file of its own")
     if version not in (0, VERSION):

@@ -38,7 +38,8 @@ class SqliteTransport:
 
     Options: `poll` (seconds between looks for what other processes published, 0.05), `lease` (seconds after which a
     silent process loses its partitions, 10), `max_body` (bytes, 1 MiB), `busy_timeout` (seconds to wait for another
-    process's transaction, 5), `connect_timeout` (seconds, 10). The file must be on a local disk.
+    process's transaction, 5), `connect_timeout` (seconds, 10). The file must be on a local disk. Messages of topics
+    without retention are kept for ever.
     """
 
     def __init__(self, url: BrokerUrl, options: DriverOptions) -> None:
