@@ -10,10 +10,10 @@ from tools import docs
 
 HERE = Path(__file__).parent
 CHECKERS = {"mypy": docs.mypy, "pyright": docs.pyright}
-MARK = re.compile(r"# wrong: (?P<mypy>[\w-]+) (?P<pyright>\w+)$")
+MARK = re.compile(r"# wrong: (?P<mypy>[\w-]+) (?P<pyright>[\w ]+)$")
 FOUND = re.compile(
     r"(?P<file>[\w./-]+\.py):(?P<line>\d+)(?::\d+)?(?: -|:) error: [\s\S]*?[\[(](?P<code>[\w-]+)[\])]\s*$",
-    re.M,
+    re.MULTILINE,
 )
 
 
@@ -27,10 +27,11 @@ def folder_with(kind: str, work: Path) -> list[Path]:
 
 def marked(files: list[Path], checker: str) -> set[tuple[str, int, str]]:
     return {
-        (file.name, number, mark[checker])
+        (file.name, number, code)
         for file in files
         for number, line in enumerate(file.read_text().splitlines(), 1)
         if (mark := MARK.search(line))
+        for code in mark[checker].split()
     }
 
 

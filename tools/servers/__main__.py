@@ -106,9 +106,13 @@ def run(names: Sequence[str], command: Sequence[str]) -> int:
     with ExitStack() as stack:
         variables = _open_all(stack, names)
         signal.signal(signal.SIGINT, _ignore)  # the terminal sends it to the command as well
-        with subprocess.Popen(command, env=os.environ | variables) as child:
-            signal.signal(signal.SIGTERM, lambda _number, _frame: child.terminate())
-            code = child.wait()
+        try:
+            child = subprocess.Popen(command, env=os.environ | variables)
+        except OSError as error:
+            _say(f"cannot run {command[0]}: {error.strerror}")
+            return 127
+        signal.signal(signal.SIGTERM, lambda _number, _frame: child.terminate())
+        code = child.wait()
     return code if code >= 0 else 128 - code
 
 

@@ -1,6 +1,9 @@
 """What must type-check: the public surface as users write it, with the types that they see."""
 
 from collections.abc import AsyncIterator
+from typing import assert_type
+
+from typing_extensions import override
 
 from eventwire import BatchReceipt, BlockingPublisher, Bus, Context, Event, Receipt, Topic, Worker
 from shop.orders.v1.orders_eventwire import (
@@ -13,7 +16,6 @@ from shop.orders.v1.orders_eventwire import (
 from shop.orders.v1.orders_pb2 import CHANNEL_WEB, OrderCancelled, OrderCompleted, OrderPlaced
 from shop.payments.v1.payments_eventwire import PaymentsHandler, PaymentsPublisher
 from shop.payments.v1.payments_pb2 import Money, PaymentRequested, PaymentTaken
-from typing_extensions import assert_type, override
 
 assert_type(ORDERS, Topic[OrderPlaced | OrderCancelled | OrderCompleted])
 assert_type(ORDER_PLACED_EVENT, Event[OrderPlaced])

@@ -1,4 +1,4 @@
-"""What must not type-check. `# wrong: CODE RULE` names mypy's code and pyright's rule at the line that both mark."""
+"""What must not type-check. `# wrong: CODE RULE` names mypy's code and pyright's rules at the line that both mark."""
 
 from eventwire import Bus, Context, Worker
 from shop.orders.v1.orders_eventwire import ORDERS, OrdersHandler, OrdersPublisher, OrdersSyncHandler
@@ -52,5 +52,5 @@ class NotSync(OrdersSyncHandler):
 async def reads(bus: Bus) -> None:
     async with bus.subscribe(ORDERS, group="audit") as deliveries:
         async for delivery in deliveries:
-            delivery.event.order_nr  # wrong: union-attr reportAttributeAccessIssue
+            delivery.event.order_nr  # wrong: union-attr reportAttributeAccessIssue reportUnknownMemberType
     Worker(bus, OrdersPublisher(bus), group="billing")  # wrong: arg-type reportArgumentType

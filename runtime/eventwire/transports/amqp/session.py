@@ -66,7 +66,8 @@ class Session:
 
     Acks are collected and sent together: one `multiple` up to the last delivery before which all are settled, the rest
     singly, all in one write. After `drop` nothing is sent any more: the tags mean nothing to another channel, and the
-    broker delivers again.
+    broker delivers again. A quorum queue keeps about 32 single acks under way and the rest in its channel: those of a
+    channel that ends just then come again.
     """
 
     def __init__(

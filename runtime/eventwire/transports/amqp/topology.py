@@ -20,8 +20,8 @@ DELIVERY_LIMIT = 1000
 letter, far above any `max_attempts`: a crash counts for every message that was prefetched. Always explicit: RabbitMQ 4
 sets 20 where nothing is said."""
 _ELECTION = 0.5
-"""Seconds after which a queue that seemed missing is asked for again: a quorum queue without a leader (new, or the broker
-just started) has been seen to be "not found"."""
+"""Seconds after which a queue that seemed missing is asked for again: a quorum queue that was just declared, on a
+broker that just started, has been seen to be "not found"."""
 _QUORUM = {"x-queue-type": "quorum"}
 _KEPT = _QUORUM | {"x-delivery-limit": 1_000_000}
 """Where there is nothing behind the queue, the broker shall not give up."""

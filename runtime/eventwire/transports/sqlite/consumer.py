@@ -175,7 +175,7 @@ class SqliteConsumer:
             lost = await self._record(found)
         except (sqlite3.OperationalError, CommitUnknown) as error:
             logger.warning("group %s: reading failed and is tried again: %s", self._member.group, error)
-            await asyncio.sleep(_FAULT)
+            await _signal(self._news, _FAULT)
             return []
         except sqlite3.Error as error:
             raise BrokerError(f"group {self._member.group} cannot go on: {error}") from error
