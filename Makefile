@@ -19,7 +19,7 @@ setup: ## the virtual environment, nothing else
 	@tools/setup
 
 demo: gen ## a shop of three services at work (BROKER=sqlite, kafka or amqp)
-	@$(python) -m examples.shop.demo --broker "$(BROKER)" $(ARGS)
+	@PYTHONPATH=examples/shop/gen $(python) -m examples.shop.demo --broker "$(BROKER)" $(ARGS)
 
 gen: setup ## Python from the .proto files of PROTO= into OUT=
 	@$(python) -m eventwire gen "$(PROTO)" --out "$(OUT)" $(ARGS)

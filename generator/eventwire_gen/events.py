@@ -77,7 +77,7 @@ def time_path(run: Run, message: Declared) -> str | None:
         return None
     field = _find(run, message, options.time_field, event_place(message.place, "time_field"), "time_field")
     if field is not None and type_name(field) != _TIMESTAMP:
-        text = f'time_field "{options.time_field}" is a {type_name(field)}, it must be a {_TIMESTAMP}'
+        text = f'time_field "{options.time_field}" is of type {type_name(field)}, not {_TIMESTAMP}'
         run.faults.add(event_place(message.place, "time_field"), text)
     return options.time_field
 
@@ -123,9 +123,8 @@ def _key(run: Run, topic: Shape, member: Member) -> FieldDescriptor | None:
     field = _find(run, member.message, path, place, "key_field")
     if field is None or field.type in KINDS:
         return field
-    run.faults.add(
-        place, f'key_field "{path}" is a {type_name(field)}: a key is a string, bytes, integer or enum'
-    )
+    text = f'key_field "{path}" is of type {type_name(field)} in {member.message.full_name}'
+    run.faults.add(place, f"{text}: a key is a string, bytes, integer or enum")
     return None
 
 
@@ -177,7 +176,7 @@ def _text_path(
     kind = KINDS.get(field.type, "")
     if kind not in kinds:
         wanted = " or ".join(kind.lower() for kind in kinds)
-        run.faults.add(place, f'{option} "{path}" is a {type_name(field)}, it must be {wanted}')
+        run.faults.add(place, f'{option} "{path}" is of type {type_name(field)}, not {wanted}')
         return None
     return PathView(path, kind)
 

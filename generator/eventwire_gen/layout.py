@@ -85,11 +85,7 @@ def statement(text: str) -> str:
     if len(text) <= WIDTH or "\n" in text or " import " not in text:
         return text
     head, names = text.split(" import ", 1)
-    inner = f"    {names}"
-    if len(inner) > WIDTH:
-        inner = "\n".join(f"    {name}," for name in names.split(", "))
-    elif not inner.endswith(","):
-        inner += ","
+    inner = "\n".join(f"    {name}," for name in names.split(", "))
     return f"{head} import (\n{inner}\n)"
 
 
@@ -110,9 +106,10 @@ def docstring(lines: Iterable[str], indent: int) -> str:
 
 
 def _escape(line: str) -> str:
-    text = line.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
-    text = "".join(character if _plain(character) else _code(character) for character in text)
-    return text[:-1] + '\\"' if text.endswith('"') else text
+    text = line.replace("\\", "\\\\")
+    if text.startswith('"') or text.endswith('"') or '"""' in text:
+        text = text.replace('"', '\\"')
+    return "".join(character if _plain(character) else _code(character) for character in text)
 
 
 def _plain(character: str) -> bool:

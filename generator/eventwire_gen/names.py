@@ -75,7 +75,7 @@ class ModuleNames:
 
     faults: Faults
     taken: dict[str, str] = field(
-        default_factory=lambda: dict.fromkeys((*RUNTIME_NAMES, *MODULE_NAMES), "what every module imports")
+        default_factory=lambda: dict.fromkeys((*RUNTIME_NAMES, *MODULE_NAMES), "eventwire itself")
     )
 
     def topic(self, place: Place, nested: Sequence[str]) -> TopicNames:
@@ -88,13 +88,17 @@ class ModuleNames:
             sync_handler=f"{stem}SyncHandler",
             events=(),
         )
-        owner = ".".join(nested)
-        for name in (names.constant, names.publisher, names.handler, names.sync_handler):
-            if known := self.taken.get(name):
-                text = f'topic {owner} would generate "{name}", which {known} already has: rename the message'
-                self.faults.add(place, text)
-            self.taken[name] = f"topic {owner}"
+        self._take(
+            place, ".".join(nested), (names.constant, names.publisher, names.handler, names.sync_handler)
+        )
         return names
+
+    def _take(self, place: Place, topic: str, names: tuple[str, ...]) -> None:
+        clashes = [name for name in names if name in self.taken]
+        if clashes:
+            text = f"topic {topic} would generate {', '.join(clashes)}, which {self.taken[clashes[0]]} has already"
+            self.faults.add(place, f"{text}: rename the message")
+        self.taken.update(dict.fromkeys(names, f"topic {topic}"))
 
     def event(self, topic: TopicNames, name: Sequence[str]) -> str:
         """Take an event's constant; where an earlier topic of the file has it, the topic's name goes before it."""

@@ -4,9 +4,29 @@ import builtins
 import keyword
 from collections.abc import Iterable
 
-EXTERNAL = ("google", "eventwire.v1")
-"""Modules that stay where the installed distributions put them, also when the output goes into a package."""
+from google.protobuf.message import Message
 
+_WELL_KNOWN = {
+    "any",
+    "api",
+    "duration",
+    "empty",
+    "field_mask",
+    "source_context",
+    "struct",
+    "timestamp",
+    "type",
+    "wrappers",
+}
+_PROTOBUF_S_OWN = _WELL_KNOWN | {
+    "descriptor",
+    "compiler.plugin",
+    "cpp_features",
+    "go_features",
+    "java_features",
+}
+MESSAGE_ATTRIBUTES = frozenset(dir(Message)) | {"Extensions", "DESCRIPTOR", "FromString"}
+"""What every message class has: a stub that declares one of these anew contradicts Message."""
 _IMPORTABLE_BUILTINS = frozenset(dir(builtins))
 
 
@@ -34,16 +54,37 @@ def has_keyword(module: str) -> bool:
 
 
 def is_external(module: str) -> bool:
-    """Tell whether ``module`` is Google's or Eventwire's own and never moves into the user's package."""
-    return any(module == root or module.startswith(root + ".") for root in EXTERNAL)
+    """Tell whether ``module`` stays where the installed distributions put it, whatever the output's package.
+
+    These are all Google's, but those that protobuf has for its own tests only, and Eventwire's.
+    """
+    if module.startswith("google.protobuf."):
+        return is_shipped(module)
+    return module.startswith(("google.", "eventwire.v1."))
 
 
-def checker_name(name: str) -> str:
+def is_shipped(module: str) -> bool:
+    """Tell whether ``module`` comes with protobuf or Eventwire: a second one would hide it."""
+    if module.startswith("eventwire.v1."):
+        return True
+    name = module.removeprefix("google.protobuf.").removesuffix("_pb2")
+    return module.startswith("google.protobuf.") and name in _PROTOBUF_S_OWN
+
+
+def checker_name(name: str, nested: bool = False) -> str:
     """Return the public name of class ``name`` in a ``.pyi``: a keyword is no name and ``_A`` is private.
 
-    It exists for type checkers only: at run time ``getattr(module, "None")`` is the way to such a class.
+    Nor can a nested class have the name of a method of Message. The public name exists for type checkers only: at
+    run time ``getattr(module, "None")`` is the way to such a class.
     """
-    return name if is_name(name) and not name.startswith("_") else name.strip("_") + "_"
+    public = is_name(name) and not name.startswith("_") and not (nested and name in MESSAGE_ATTRIBUTES)
+    return name if public else name.strip("_") + "_"
+
+
+def checker_path(path: str) -> str:
+    """Return the public name of class ``path`` (``Outer.Inner``) in a ``.pyi``."""
+    first, *rest = path.split(".")
+    return ".".join([checker_name(first), *(checker_name(part, nested=True) for part in rest)])
 
 
 def import_source(module: str, current: str, package: str | None) -> str | None:
@@ -54,7 +95,7 @@ def import_source(module: str, current: str, package: str | None) -> str | None:
     keyword is reached relatively where both modules have the top-level folder in common.
     """
     here, there = current.split(".")[:-1], module.split(".")
-    if here and here == there[:-1] and is_name(there[-1]):
+    if here and here == there[:-1] and is_name(there[-1]) and not is_shipped(module):
         return "." + there[-1]
     absolute = module if package is None or is_external(module) else f"{package}.{module}"
     if not has_keyword(absolute):
@@ -103,7 +144,9 @@ class Imports:
         expression = self._local[module, first]
         for part in rest:
             expression = (
-                f"{expression}.{part}" if checker_name(part) == part else self._nested(expression, part)
+                f"{expression}.{part}"
+                if checker_name(part, nested=True) == part
+                else self._nested(expression, part)
             )
         return expression
 
@@ -155,7 +198,10 @@ class Imports:
             local = self._free(f"{outer.replace('.', '_')}_{name}")
             self._local[outer, name] = local
             self._guarded.append(
-                (f"{local} = {outer}.{checker_name(name)}", f'{local} = getattr({outer}, "{name}")')
+                (
+                    f"{local} = {outer}.{checker_name(name, nested=True)}",
+                    f'{local} = getattr({outer}, "{name}")',
+                )
             )
         return self._local[outer, name]
 

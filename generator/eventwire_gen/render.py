@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 from jinja2 import (
@@ -58,7 +59,13 @@ class Renderer:
             try:
                 yield f"{module_path(stem, '')}_{name}", template.render(file=file)
             except TemplateError as error:
-                raise Refused(f"{template.filename or name}: {error} (in {file.source})") from error
+                line = _line(error, template.filename)
+                raise Refused(f"{template.filename}:{line}:1: {error} (for {file.source})") from error
+
+
+def _line(error: TemplateError, template: str | None) -> int:
+    frames = extract_tb(error.__traceback__)
+    return next((frame.lineno or 1 for frame in reversed(frames) if frame.filename == template), 1)
 
 
 def _environment(folders: list[Path]) -> Environment:

@@ -24,7 +24,7 @@ def _replaced(run: Run, topic: Shape) -> Declared | None:
     old = run.schema.messages.get(name)
     if old is None:
         near = _nearest(name, [m.full_name for m in run.schema.messages.values() if topic_options(m.proto)])
-        text = f'replaces "{name}", which is not among the files of this run{near}: import its file'
+        text = f'replaces "{name}", which is in no file of this run{near or ": import its file"}'
     elif topic_options(old.proto) is None:
         text = f'replaces "{name}", which is no topic'
     elif old.full_name == topic.declared.full_name:

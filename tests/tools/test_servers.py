@@ -19,7 +19,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from pamqp.common import FieldValue
 
 from tools import servers
-from tools.servers import cache, command, debian, docker, java, maven
+from tools.servers import cache, command, debian, docker, java, kafka_node, maven
 from tools.servers.probe import amqp_ready, kafka_ready
 from tools.servers.process import Program, Supervised, attempt, environment, free_ports
 
@@ -330,6 +330,10 @@ def test_docker_runs_compose_and_takes_everything_down(
     assert made[2].split(" up ")[0] == made[3].split(" down ")[0]
 
 
+def test_docker_runs_the_same_kafka() -> None:
+    assert f"image: apache/kafka:{kafka_node.VERSION}\n" in docker.COMPOSE_FILE.read_text()
+
+
 def test_docker_can_be_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVENTWIRE_NO_DOCKER", "1")
     assert not docker.answers()
@@ -386,6 +390,8 @@ def opened(server: contextlib.AbstractContextManager[servers.Server]) -> Iterato
         try:
             entered = stack.enter_context(server)
         except servers.Unavailable as error:
+            if os.environ.get("CI") == "true":
+                raise
             pytest.skip(f"NOT RUN: {error}")
         yield entered
 

@@ -138,3 +138,5 @@ def _hidden(selection: Selection, package: str | None) -> Iterator[str]:
         tops = {source.name.split("/")[0] for source in selection.sources if "/" in source.name}
         for name in sorted(tops & sys.stdlib_module_names):
             yield f"warning: folder {name}/ and Python's own module {name} exclude each other: use --package"
+        if any(source.name.startswith("google/protobuf/") for source in selection.sources):
+            yield "warning: nothing can be imported into protobuf's own package google.protobuf: use --package"

@@ -1,5 +1,6 @@
 """Running the compiler of grpcio-tools."""
 
+import os
 import re
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from eventwire_gen.compile.plugins import search_path
 from eventwire_gen.compile.sources import Source
 from eventwire_gen.faults import Refused
 
@@ -18,6 +20,7 @@ from grpc_tools._protoc_compiler import run_main
 sys.exit(run_main([argument.encode() for argument in sys.argv]))
 """
 _LOGGED = re.compile(r"^[IWE]\d{4} [^]]*\] ")
+_BETTERPROTO_NOTICE = "Writing "
 _LOGGING_NOTICE = "WARNING: All log messages before absl::InitializeLog()"
 
 
@@ -66,6 +69,7 @@ def start(
     process = subprocess.Popen(  # noqa: S603  our own Python with arguments in a file
         [sys.executable, "-c", _RUN, "@arguments"],
         cwd=folder,
+        env={**os.environ, "PATH": search_path()},
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
@@ -79,7 +83,7 @@ def _unzipped(path: Path) -> Iterable[tuple[str, bytes]]:
 
 
 def _readable(line: str, shown: Mapping[str, str]) -> str:
-    if line.startswith(_LOGGING_NOTICE):
+    if line.startswith((_LOGGING_NOTICE, _BETTERPROTO_NOTICE)):
         return ""
     for full, short in shown.items():
         if line.startswith(full):

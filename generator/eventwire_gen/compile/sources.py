@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eventwire_gen.faults import Refused
+from eventwire_gen.python_names import is_shipped, pb2_module
 
-# These come with protobuf and with Eventwire: a second copy of their modules would hide the real ones.
-_NEVER = ("google/protobuf/", "eventwire/v1/")
 _NOT_ENTERED = frozenset({"node_modules", "site-packages", "__pycache__"})
 
 
@@ -84,7 +83,7 @@ def _files(path: Path, root: Path) -> Iterator[Source]:
     below = path.resolve().relative_to(root.resolve())
     names = [below] if path.is_file() else [below / name for name in _walk(path)]
     for name in names:
-        if not name.as_posix().startswith(_NEVER):
+        if not is_shipped(pb2_module(name.as_posix())):
             yield Source(name.as_posix(), root)
 
 

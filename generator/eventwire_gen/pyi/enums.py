@@ -7,10 +7,12 @@ from google.protobuf.descriptor_pb2 import EnumDescriptorProto
 from eventwire_gen.pyi.comments import Comments
 from eventwire_gen.pyi.names import Names
 from eventwire_gen.pyi.source import indented, public_alias, written
-from eventwire_gen.python_names import is_name
+from eventwire_gen.python_names import MESSAGE_ATTRIBUTES, is_name
 
 # What every value or the enum itself has: values of these names are reached by `Value("real")`.
 _INHERITED = frozenset(dir(int)) | {"Name", "Value", "keys", "values", "items", "DESCRIPTOR"}
+
+_TOP_LEVEL = 2  # the length of a path in the file itself
 
 
 def enum_lines(
@@ -21,14 +23,17 @@ def enum_lines(
     The metaclass has the methods of EnumTypeWrapper, which is what stands there at run time. That an enum
     cannot be called is told by the type of the constructor's argument.
     """
-    wrapper = names.unused(f"_{enum.name}Wrapper")
+    wrapper, nested = names.unused(f"_{enum.name}Wrapper"), len(path) > _TOP_LEVEL
+    hidden = MESSAGE_ATTRIBUTES if nested else frozenset[str]()
     yield f"class {wrapper}({names.builtin('type')}):"
     yield from indented(_wrapper_methods(own, names))
-    yield f"class {written(enum.name)}({names.builtin('int')}, metaclass={wrapper}):"
+    yield f"class {written(enum.name, nested)}({names.builtin('int')}, metaclass={wrapper}):"
     yield from indented(comments.docstring(path, deprecated=enum.options.deprecated))
     yield from indented(_members(enum, own, path, names, comments))
     yield from public_alias(enum.name, names)
-    yield from (f"{value.name}: {own}" for value in enum.value if is_name(value.name))
+    yield from (
+        f"{each.name}: {own}" for each in enum.value if is_name(each.name) and each.name not in hidden
+    )
 
 
 def _wrapper_methods(own: str, names: Names) -> Iterator[str]:

@@ -3,17 +3,13 @@
 from collections.abc import Container, Iterable, Iterator, Sequence
 
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto
-from google.protobuf.message import Message
 
 from eventwire_gen.pyi.comments import Comments
 from eventwire_gen.pyi.enums import enum_lines
 from eventwire_gen.pyi.fields import Types
 from eventwire_gen.pyi.names import Names, field_number_name
 from eventwire_gen.pyi.source import call, indented, public_alias, written
-from eventwire_gen.python_names import is_name
-
-# A stub that declares one of these anew contradicts Message; a field of such a name is reached by getattr.
-_INHERITED = frozenset(dir(Message)) | {"Extensions", "DESCRIPTOR", "FromString"}
+from eventwire_gen.python_names import MESSAGE_ATTRIBUTES, is_name
 
 
 class Messages:
@@ -26,16 +22,18 @@ class Messages:
 
     def message(self, message: DescriptorProto, path: Sequence[int], outer: str = "") -> Iterator[str]:
         """Yield the class of ``message``, at ``path`` of the file and within class ``outer`` (``A.``)."""
-        yield f"class {written(message.name)}({self._names.use('google.protobuf.message', 'Message')}):"
+        yield f"class {written(message.name, nested=bool(outer))}({self._names.use('google.protobuf.message', 'Message')}):"
         yield from indented(self._body(message, tuple(path), f"{outer}{message.name}."))
         yield from public_alias(message.name, self._names)
 
-    def extensions(self, extensions: Iterable[FieldDescriptorProto], path: Sequence[int]) -> Iterator[str]:
-        """Yield the handles that ``message.Extensions[...]`` takes."""
+    def extensions(
+        self, extensions: Iterable[FieldDescriptorProto], path: Sequence[int], hidden: Container[str] = ()
+    ) -> Iterator[str]:
+        """Yield the handles that ``message.Extensions[...]`` takes, but those whose name is ``hidden``."""
         fields = list(extensions)
         handle = self._names.use("eventwire.extension", "ExtensionFieldDescriptor") if fields else ""
         for index, field in enumerate(fields):
-            if is_name(field.name):
+            if is_name(field.name) and field.name not in hidden:
                 yield f"{field.name}: {handle}[{self._types.extendee(field)}, {self._types.read(field)}]"
                 yield from self._comments.docstring((*path, index), deprecated=field.options.deprecated)
 
@@ -47,10 +45,10 @@ class Messages:
         for index, nested in enumerate(message.nested_type):
             if not nested.options.map_entry:
                 yield from self.message(nested, (*path, 3, index), scope)
-        yield from self.extensions(message.extension, (*path, 6))
+        yield from self.extensions(message.extension, (*path, 6), hidden=MESSAGE_ATTRIBUTES)
         yield from self.numbers((*message.field, *message.extension), _declared(message))
         for index, field in enumerate(message.field):
-            if is_name(field.name) and field.name not in _INHERITED:
+            if is_name(field.name) and field.name not in MESSAGE_ATTRIBUTES:
                 yield from self._attribute(field, (*path, 2, index))
         yield from self._constructor(message)
         yield from self._presence(message)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto, FileDescriptorProto
 
-from eventwire_gen.python_names import checker_name, import_source, is_name, pb2_module
+from eventwire_gen.python_names import checker_name, checker_path, import_source, is_name, pb2_module
 
 # Declared in the bodies of generated classes beside what the file itself declares.
 _BODY = frozenset(
@@ -62,13 +62,13 @@ class Names:
         module = pb2_module(proto)
         if module == self._current:
             return self.own(path)
-        first, dot, rest = ".".join(map(checker_name, path.split("."))).partition(".")
+        first, dot, rest = checker_path(path).partition(".")
         source = import_source(module, self._current, self._package)
         return None if source is None else self.use(source, first) + dot + rest
 
     def own(self, path: str) -> str:
         """Return the expression for class ``path`` of the stub's own file."""
-        first, dot, rest = ".".join(map(checker_name, path.split("."))).partition(".")
+        first, dot, rest = checker_path(path).partition(".")
         return self._local(first) + dot + rest
 
     def reexport(self, proto: str, names: list[str]) -> None:
@@ -158,5 +158,5 @@ def _body_names(message: DescriptorProto) -> Iterator[str]:
     yield from _enum_names(message.enum_type)
     for nested in message.nested_type:
         yield nested.name
-        yield checker_name(nested.name)
+        yield checker_name(nested.name, nested=True)
         yield from _body_names(nested)

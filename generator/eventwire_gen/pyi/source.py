@@ -18,14 +18,14 @@ def indented(lines: Iterable[str]) -> Iterator[str]:
         yield "    ..."
 
 
-def written(name: str) -> str:
+def written(name: str, nested: bool) -> str:
     """Return the name that a class statement gives to class ``name``."""
-    return name if is_name(name) else checker_name(name)
+    return name if _is_private(name) else checker_name(name, nested)
 
 
 def public_alias(name: str, names: Names) -> Iterator[str]:
     """Yield an alias for a private class, since other modules may not name it as it is."""
-    if is_name(name) and checker_name(name) != name:
+    if _is_private(name):
         yield f"{checker_name(name)}: {names.use('typing', 'TypeAlias')} = {name}"
 
 
@@ -39,3 +39,7 @@ def call(head: str, parameters: Iterable[str], tail: str) -> Iterator[str]:
     yield f"{head}("
     yield from (f"    {parameter}," for parameter in listed)
     yield f"){tail}"
+
+
+def _is_private(name: str) -> bool:
+    return is_name(name) and name.startswith("_")

@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from eventwire.testing.conformance.failure import Broken
+from eventwire.testing.conformance.failure import Broken, within
 from eventwire.testing.conformance.harness import Harness, Stage
 
+_WAITS = 6
+"""Deadlines that a whole scenario has, should something hang that none of its waits bounds."""
 _LEFT_OVER = 2.0
 """Seconds that a closed transport's tasks have to end."""
 
@@ -42,7 +44,7 @@ class Scenario:
 
     async def run(self, harness: Harness) -> None:
         """Play it. Raises Broken (Missing when a deadline passed), or what the transport raised."""
-        async with harness.stage() as stage:
+        async with within(harness.deadline * _WAITS, lambda: f"the end of {self}"), harness.stage() as stage:
             await self.play(stage)
 
     async def run_alone(self, harness: Harness) -> None:

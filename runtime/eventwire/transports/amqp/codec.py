@@ -24,6 +24,11 @@ PREFIXES = (PREFIX, "cloudEvents:", "ce-")
 MAX_HEADERS = 32 * 1024
 """Bytes of all headers: what does not fit one frame (131,072 by default) makes RabbitMQ close the whole connection."""
 
+MAX_KEY = 16 * 1024
+_MAX_TABLE = 96 * 1024
+_OVERHEAD = 6
+"""Bytes that a field takes beside its name and value."""
+
 _KEY, _TOMBSTONE, _NO_ID = "eventwire_key", "eventwire_tombstone", "eventwire-without-id-"
 _OWN = frozenset({_KEY, _TOMBSTONE})
 _TYPE = PREFIX + "type"
@@ -76,16 +81,18 @@ def _short(message: Message, what: str, text: str) -> bytes:
 
 
 def _table(message: Message) -> bytes:
-    fields = _fields(message)
     try:
-        table = frames.table(fields)
+        headers = frames.fields(_fields(message))
     except ValueError as error:  # a lone surrogate, or a name above 255 bytes
         raise InvalidEvent(
             f"a header name is no UTF-8 text of at most 255 bytes: {error}", message
         ) from error
-    overhead = 6 * len(fields)
-    if len(table) - overhead > MAX_HEADERS or len(table) > 2 * MAX_HEADERS:
-        raise TooLarge(f"headers of {len(table) - overhead} bytes: at most {MAX_HEADERS} on AMQP", message)
+    table = frames.table(headers + frames.fields(_own_fields(message)))
+    size = len(headers) - _OVERHEAD * len(message.headers)
+    if size > MAX_HEADERS or len(table) > _MAX_TABLE:
+        raise TooLarge(
+            f"{len(message.headers)} headers of {size} bytes: at most {MAX_HEADERS} on AMQP", message
+        )
     return table
 
 
@@ -98,7 +105,14 @@ def _fields(message: Message) -> dict[str, bytes | list[bytes]]:
             raise InvalidEvent(f"header `{name}` is written by Eventwire itself", message)
         else:
             fields[name] = value
+    return fields
+
+
+def _own_fields(message: Message) -> dict[str, bytes]:
+    fields: dict[str, bytes] = {}
     if message.key is not None:
+        if len(message.key) > MAX_KEY:
+            raise TooLarge(f"key of {len(message.key)} bytes: at most {MAX_KEY} on AMQP", message)
         fields[_KEY] = message.key
     if message.body is None:
         fields[_TOMBSTONE] = b"true"

@@ -31,10 +31,14 @@ def short(data: bytes) -> bytes:
     return bytes((len(data),)) + data
 
 
-def table(fields: Fields) -> bytes:
-    """A field table, in the order given."""
-    content = b"".join([short(name.encode()) + _value(value) for name, value in fields.items()])
-    return _LONG.pack(len(content)) + content
+def fields(values: Fields) -> bytes:
+    """The inside of a field table, in the order given. Raises ValueError for a name that is no short string."""
+    return b"".join([short(name.encode()) + _value(value) for name, value in values.items()])
+
+
+def table(fields: bytes) -> bytes:
+    """A field table."""
+    return _LONG.pack(len(fields)) + fields
 
 
 def _value(value: bytes | Sequence[bytes] | None) -> bytes:

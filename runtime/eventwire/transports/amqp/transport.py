@@ -39,6 +39,7 @@ class AmqpTransport:
             replay=False,
             processes=True,
             max_header_bytes=codec.MAX_HEADERS,
+            max_key=codec.MAX_KEY,
             max_body=self._settings.max_body,
             attribute_prefix=codec.PREFIX,
             attribute_prefixes=codec.PREFIXES,

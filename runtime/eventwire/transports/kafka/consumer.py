@@ -65,6 +65,7 @@ class KafkaConsumer:
         self._polling: Task[dict[KafkaPartition, list[ConsumerRecord]]] | None = None
         self._woken: Future[None] = asyncio.get_running_loop().create_future()
         self._placed = asyncio.Event()
+        self._giving_up = False
         self._failure: EventwireError | None = None
         self._committing = asyncio.Lock()
         self._committer: Task[None] | None = None
@@ -87,7 +88,7 @@ class KafkaConsumer:
         """Wait for records and return up to `limit` deliveries, released ones first."""
         while True:
             self._raise_failure()
-            if self._released and (again := self._given_back(limit)):
+            if self._released and not self._giving_up and (again := self._given_back(limit)):
                 return again
             if (polled := await self._poll(limit)) and (deliveries := self._accept(polled, limit)):
                 return deliveries
@@ -202,12 +203,15 @@ class KafkaConsumer:
 
     async def revoke(self) -> None:
         """Give all partitions up: let the subscriber finish, commit, forget."""
+        self._giving_up = True
         if self._polling is not None and self._polling.done():
+            self._polling.exception()
             self._polling = None  # polled and never handed out: whoever is next reads it again
         if self._assigned:
             await self._finish_handling()
             await _within(_COMMIT_WITHIN, self._commit())
         self._abandon()
+        self._giving_up = False
 
     async def _finish_handling(self) -> None:
         given_up = [TopicPartition(assigned.topic, assigned.number) for assigned in self._assigned.values()]

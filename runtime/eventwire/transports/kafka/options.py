@@ -96,7 +96,7 @@ def read_options(url: BrokerUrl, options: DriverOptions) -> ClientOptions:
     if not url.hosts or url.path:
         _fail(f"{url}: a Kafka URL is kafka://host:port,host:port, without a path")
     _check_names(url, options)
-    common = _common(url)
+    common, patience = _common(url), url.number("connect_timeout", 10.0, least=0.001)
     producer = {**_PRODUCER, **common, **_of_url(url, "producer"), **options.producer}
     producer.setdefault("max_request_size", MAX_REQUEST_SIZE)
     producer.setdefault("max_batch_size", min(_MAX_BATCH_SIZE, int(producer["max_request_size"])))
@@ -106,8 +106,14 @@ def read_options(url: BrokerUrl, options: DriverOptions) -> ClientOptions:
     return ClientOptions(
         producer=producer,
         consumer=consumer,
-        admin={**common, **_of_url(url, "admin"), **options.admin},
-        connect_timeout=url.number("connect_timeout", 10.0, least=0.001),
+        # Administration is a few small questions: whoever asks them waits as for a connection.
+        admin={
+            **common,
+            "request_timeout_ms": int(patience * 1000),
+            **_of_url(url, "admin"),
+            **options.admin,
+        },
+        connect_timeout=patience,
         replication_factor=int(url.number("replication_factor", -1, least=-1)),
     )
 

@@ -110,10 +110,17 @@ class KafkaTransport:
             if self._closed:
                 raise Closed("the transport was closed")
             if self._admin is None:
-                admin = AIOKafkaAdminClient(**self._options.admin)
-                await self._reach(admin.start())
-                self._admin = admin
+                self._admin = await self._administrator()
             return self._admin
+
+    async def _administrator(self) -> AIOKafkaAdminClient:
+        admin = AIOKafkaAdminClient(**self._options.admin)
+        try:
+            await self._reach(admin.start())
+        except BaseException:
+            await admin.close()
+            raise
+        return admin
 
     async def _producer(self) -> Producer:
         producer = Producer(**self._options.producer)

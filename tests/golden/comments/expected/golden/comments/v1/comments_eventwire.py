@@ -81,7 +81,7 @@ ORDERS: Topic[Placed | Backslash | Block | Quotes | Blank] = Topic(
 class OrdersPublisher(Publisher[Placed | Backslash | Block | Quotes | Blank]):
     """Publishes to topic orders."quoted".\\.
 
-    "Quoted" at the start, and a backslash \\ and \\n, and \"\"\"three quotes\"\"\".
+    \"Quoted\" at the start, and a backslash \\ and \\n, and \"\"\"three quotes\"\"\".
 
       indented: äöü → 日本語 🎉
     * a list
@@ -95,7 +95,7 @@ class OrdersPublisher(Publisher[Placed | Backslash | Block | Quotes | Blank]):
 class OrdersHandler(Handler, topic=ORDERS):
     """Handles the events of topic orders."quoted".\\: override what you need.
 
-    "Quoted" at the start, and a backslash \\ and \\n, and \"\"\"three quotes\"\"\".
+    \"Quoted\" at the start, and a backslash \\ and \\n, and \"\"\"three quotes\"\"\".
 
       indented: äöü → 日本語 🎉
     * a list
@@ -116,7 +116,7 @@ class OrdersHandler(Handler, topic=ORDERS):
         """
 
     async def on_quotes(self, event: Quotes, context: Context) -> None:
-        """\"\"\\""""
+        """\"\"\""""
 
     async def on_blank(self, event: Blank, context: Context) -> None:
         """Handle golden.comments.v1.Blank."""
@@ -125,7 +125,7 @@ class OrdersHandler(Handler, topic=ORDERS):
 class OrdersSyncHandler(SyncHandler, topic=ORDERS):
     """The same for synchronous code: each event is handled in a thread.
 
-    "Quoted" at the start, and a backslash \\ and \\n, and \"\"\"three quotes\"\"\".
+    \"Quoted\" at the start, and a backslash \\ and \\n, and \"\"\"three quotes\"\"\".
 
       indented: äöü → 日本語 🎉
     * a list
@@ -146,7 +146,7 @@ class OrdersSyncHandler(SyncHandler, topic=ORDERS):
         """
 
     def on_quotes(self, event: Quotes, context: Context) -> None:
-        """\"\"\\""""
+        """\"\"\""""
 
     def on_blank(self, event: Blank, context: Context) -> None:
         """Handle golden.comments.v1.Blank."""

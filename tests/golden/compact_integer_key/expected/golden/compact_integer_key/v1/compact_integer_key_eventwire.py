@@ -5,7 +5,17 @@
 from __future__ import annotations
 
 from eventwire import (
-    Context, Event, FieldKind, FieldPath, Handler, Ordering, Publisher, Receipt, Sender, SyncHandler, Topic,
+    Context,
+    Event,
+    FieldKind,
+    FieldPath,
+    Handler,
+    Ordering,
+    Publisher,
+    Receipt,
+    Sender,
+    SyncHandler,
+    Topic,
 )
 from eventwire.codecs import protobuf as codecs
 from .compact_integer_key_pb2 import Photo, Price

@@ -8,7 +8,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from eventwire import (
-    Context, Event, FieldKind, FieldPath, Handler, Ordering, Publisher, Sender, SyncHandler, Topic,
+    Context,
+    Event,
+    FieldKind,
+    FieldPath,
+    Handler,
+    Ordering,
+    Publisher,
+    Sender,
+    SyncHandler,
+    Topic,
 )
 from eventwire.codecs import protobuf as codecs
 from .keyword_names_pb2 import Outer, self

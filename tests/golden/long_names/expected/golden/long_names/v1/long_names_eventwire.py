@@ -19,7 +19,8 @@ from eventwire import (
 )
 from eventwire.codecs import protobuf as codecs
 from .long_names_pb2 import (
-    CustomerRelationshipEstablishedNotification, CustomerRelationshipTerminatedNotification,
+    CustomerRelationshipEstablishedNotification,
+    CustomerRelationshipTerminatedNotification,
 )
 
 __all__ = [

@@ -5,7 +5,16 @@
 from __future__ import annotations
 
 from eventwire import (
-    Context, Event, FieldKind, FieldPath, Handler, Ordering, Publisher, Sender, SyncHandler, Topic,
+    Context,
+    Event,
+    FieldKind,
+    FieldPath,
+    Handler,
+    Ordering,
+    Publisher,
+    Sender,
+    SyncHandler,
+    Topic,
 )
 from eventwire.codecs import protobuf as codecs
 from .presence_pb2 import Optional

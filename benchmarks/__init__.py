@@ -1,0 +1,1 @@
+"""What Eventwire costs above the raw client, by client CPU time: `make bench`."""
