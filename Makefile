@@ -37,7 +37,7 @@ test-all: setup ## `test`, then other Python versions, lowest and highest depend
 	@$(python) -m tools.test_all
 
 bench: setup ## publish and consume against the raw clients
-	@$(python) -m benchmarks $(ARGS)
+	@PYTHONPATH=examples/shop/gen $(python) -m benchmarks $(ARGS)
 
 build: setup ## wheel and sdist into dist/
 	@$(python) -m hatchling build

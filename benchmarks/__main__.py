@@ -28,7 +28,10 @@ def main() -> int:
             continue
         for what, rows in comparisons.items():
             for row in rows:
-                print(f"{name:<7} {what:<13} {row.name:<14} {row.micros:>8.2f} µs/event   x{row.ratio:.2f}", flush=True)
+                print(
+                    f"{name:<7} {what:<13} {row.name:<14} {row.micros:>8.2f} µs/event   x{row.ratio:.2f}",
+                    flush=True,
+                )
     return missing
 
 

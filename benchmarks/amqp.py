@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractIncomingMessage
+
 from benchmarks.events import ORDERS, Ours, in_batches
 from benchmarks.measure import Row, compare
+from eventwire import Bus
 from shop.orders.v1.orders_pb2 import OrderPlaced
 from tools import servers
-
-from eventwire import Bus
 
 QUEUE = "raw-orders"
 PREFETCH = 200
@@ -80,5 +79,3 @@ def run(events: int, rounds: int) -> dict[str, list[Row]]:
     """Start a server and measure."""
     with servers.rabbitmq() as server:
         return asyncio.run(measure(server.url, events // 4, rounds))
-
-

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
-from shop.orders.v1.orders_eventwire import ORDERS, OrdersHandler, OrdersPublisher
-from shop.orders.v1.orders_pb2 import OrderPlaced
 from typing_extensions import override
 
 from eventwire import Bus, Context, Worker
+from shop.orders.v1.orders_eventwire import ORDERS, OrdersHandler, OrdersPublisher
+from shop.orders.v1.orders_pb2 import OrderPlaced
 
 AT_ONCE = 100
 """How many publishes are awaited at once where events are published one by one."""
@@ -22,10 +22,14 @@ def orders(count: int) -> list[OrderPlaced]:
 
 def _order(number: int) -> OrderPlaced:
     lines = [
-        OrderPlaced.Line(sku=f"ARTICLE-{number % 97:04d}-{line}-BLUE-XL", quantity=line + 1, unit_price_cents=1999 + line)
+        OrderPlaced.Line(
+            sku=f"ARTICLE-{number % 97:04d}-{line}-BLUE-XL", quantity=line + 1, unit_price_cents=1999 + line
+        )
         for line in range(5)
     ]
-    return OrderPlaced(order_id=f"ORD-{number % 1000:06d}", total_cents=9990, email="ada@example.com", lines=lines)
+    return OrderPlaced(
+        order_id=f"ORD-{number % 1000:06d}", total_cents=9990, email="ada@example.com", lines=lines
+    )
 
 
 class Counting(OrdersHandler):
@@ -74,11 +78,11 @@ class Ours:
             await handler.done.wait()
 
 
-async def in_batches(count: int, publish: Callable[[OrderPlaced], object]) -> None:
+async def in_batches(count: int, publish: Callable[[OrderPlaced], Awaitable[None]]) -> None:
     """Call an async `publish` for so many orders, a hundred at once."""
     events = orders(count)
     for at in range(0, count, AT_ONCE):
-        await asyncio.gather(*map(publish, events[at : at + AT_ONCE]))  # type: ignore[arg-type]
+        await asyncio.gather(*map(publish, events[at : at + AT_ONCE]))
 
 
 __all__ = ["AT_ONCE", "ORDERS", "Counting", "Ours", "in_batches", "orders"]

@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
 from benchmarks.events import ORDERS, Ours, in_batches, orders
 from benchmarks.measure import Row, compare
-from shop.orders.v1.orders_pb2 import OrderPlaced
-from tools import servers
-
 from eventwire import Bus
 from eventwire.route import spec_of
+from shop.orders.v1.orders_pb2 import OrderPlaced
+from tools import servers
 
 RAW = replace(spec_of(ORDERS), name="raw-orders")
 """A topic of the raw client's own, declared alike."""
@@ -95,11 +95,15 @@ async def measure(url: str, events: int, rounds: int) -> dict[str, list[Row]]:
         async with _raw(address) as raw:
             ours = Ours(bus)
             return {
-                "publish": await compare({"aiokafka": raw.publish, "eventwire": ours.publish}, events, rounds),
+                "publish": await compare(
+                    {"aiokafka": raw.publish, "eventwire": ours.publish}, events, rounds
+                ),
                 "publish_many": await compare(
                     {"aiokafka": raw.publish_many, "eventwire": ours.publish_many}, events, rounds
                 ),
-                "consume": await compare({"aiokafka": raw.consume, "eventwire": ours.consume}, events, rounds),
+                "consume": await compare(
+                    {"aiokafka": raw.consume, "eventwire": ours.consume}, events, rounds
+                ),
             }
 
 

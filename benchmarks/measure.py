@@ -20,7 +20,7 @@ class Row(NamedTuple):
 
 
 async def compare(works: Mapping[str, Work], events: int, rounds: int) -> list[Row]:
-    """Run the works in turn, `rounds` times after a warm-up; the first one is the raw client that the others are held to."""
+    """Run the works in turn, `rounds` times after a warm-up; the others are held to the first, the raw client."""
     spent: dict[str, list[float]] = {name: [] for name in works}
     for number in range(rounds + 1):
         for name, work in works.items():

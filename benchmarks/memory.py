@@ -6,9 +6,8 @@ import asyncio
 
 from benchmarks.events import ORDERS, Ours, orders
 from benchmarks.measure import Row, compare
-from shop.orders.v1.orders_pb2 import OrderPlaced
-
 from eventwire import Bus
+from shop.orders.v1.orders_pb2 import OrderPlaced
 
 
 class Raw:
@@ -34,8 +33,12 @@ async def measure(events: int, rounds: int) -> dict[str, list[Row]]:
         await bus.declare(ORDERS)
         raw, ours = Raw(), Ours(bus)
         return {
-            "publish": await compare({"asyncio.Queue": raw.publish, "eventwire": ours.publish_many}, events, rounds),
-            "consume": await compare({"asyncio.Queue": raw.consume, "eventwire": ours.consume}, events, rounds),
+            "publish": await compare(
+                {"asyncio.Queue": raw.publish, "eventwire": ours.publish_many}, events, rounds
+            ),
+            "consume": await compare(
+                {"asyncio.Queue": raw.consume, "eventwire": ours.consume}, events, rounds
+            ),
         }
 
 

@@ -16,6 +16,9 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from typing_extensions import override
+
+from eventwire import Bus, Context, EventwireError, Worker
 from examples.shop.customers import broken, orders
 from examples.shop.services import SERVICES
 from shop.orders.v1.orders_eventwire import ORDERS, OrdersHandler, OrdersPublisher
@@ -23,9 +26,6 @@ from shop.orders.v1.orders_pb2 import OrderCancelled, OrderCompleted
 from shop.payments.v1.payments_eventwire import PAYMENTS
 from shop.shipping.v1.shipping_eventwire import SHIPPING
 from tools import servers
-from typing_extensions import override
-
-from eventwire import Bus, Context, EventwireError, Worker
 
 _PATIENCE = 120.0
 """Seconds without any progress after which the demo gives up."""
@@ -60,7 +60,12 @@ class Service:
     async def start(self) -> None:
         """Start the process."""
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "examples.shop.service", self.name, self._url, stdout=asyncio.subprocess.PIPE
+            sys.executable,
+            "-m",
+            "examples.shop.service",
+            self.name,
+            self._url,
+            stdout=asyncio.subprocess.PIPE,
         )
         self._listening = asyncio.create_task(self._listen(self._process))
 
@@ -96,12 +101,15 @@ async def shop(url: str, count: int, seed: int) -> bool:
         async with Worker(bus, ledger, group="ledger"):
             try:
                 await asyncio.gather(*(service.start() for service in services))
-                placing = asyncio.create_task(OrdersPublisher(bus).publish_many(orders(count, seed), max_in_flight=200))
+                placing = asyncio.create_task(
+                    OrdersPublisher(bus).publish_many(orders(count, seed), max_in_flight=200)
+                )
                 ended_well = await _follow(ledger, services, count)
                 receipt = await placing if ended_well else None
             finally:
                 codes = await asyncio.gather(*(service.stop() for service in services))
-    return _sum_up(ledger, services, codes, receipt.confirmed if receipt else 0, count, time.monotonic() - began)
+    _tell(services, codes, time.monotonic() - began)
+    return _sum_up(ledger, services, receipt.confirmed if receipt else 0, count) and not any(codes)
 
 
 async def _follow(ledger: Ledger, services: list[Service], count: int) -> bool:
@@ -109,7 +117,7 @@ async def _follow(ledger: Ledger, services: list[Service], count: int) -> bool:
     moved = time.monotonic()
     before = -1
     while True:
-        dead = sum(service.counts.get("dead_lettered", 0) for service in services)
+        dead = _total(services, "dead_lettered")
         done = len(ledger.completed) + len(ledger.cancelled) + dead
         if done != before:
             moved, before = time.monotonic(), done
@@ -128,23 +136,30 @@ def _progress(done: int, count: int, services: list[Service]) -> None:
     print(f"\r{line}" if sys.stdout.isatty() else line, end="" if sys.stdout.isatty() else "\n", flush=True)
 
 
-def _sum_up(
-    ledger: Ledger, services: list[Service], codes: list[int], placed: int, count: int, seconds: float
-) -> bool:
+def _sum_up(ledger: Ledger, services: list[Service], placed: int, count: int) -> bool:
     completed, cancelled = len(ledger.completed), len(ledger.cancelled)
-    dead = sum(service.counts.get("dead_lettered", 0) for service in services)
-    print(f"\n\n  service     {'handled':>9} {'retried':>9} {'dead letter':>12}   exit code")
-    for service, code in zip(services, codes, strict=True):
-        counts = service.counts
-        print(f"  {service.name:<11} {counts['handled']:>9} {counts['retried']:>9} {counts['dead_lettered']:>12} {code:>11}")
-    right = placed == count == completed + cancelled + dead and dead == broken(count) and not any(codes)
+    dead = _total(services, "dead_lettered")
+    right = placed == count == completed + cancelled + dead and dead == broken(count)
     print(
         f"\n  {placed} orders placed = {completed} completed + {cancelled} cancelled (payment refused)"
         f" + {dead} in the dead letter shop.orders.v1.billing.dead"
-        f"\n  {sum(service.counts.get('handled', 0) for service in services)} events handled in {seconds:.1f} s"
         f"\n\n{'DEMO PASSED: every order is accounted for.' if right else 'DEMO FAILED: the sum is wrong.'}"
     )
     return right
+
+
+def _tell(services: list[Service], codes: list[int], seconds: float) -> None:
+    print(f"\n\n  service     {'handled':>9} {'retried':>9} {'dead letter':>12} {'exit code':>10}")
+    for service, code in zip(services, codes, strict=True):
+        handled, retried, dead = (
+            service.counts.get(name, 0) for name in ("handled", "retried", "dead_lettered")
+        )
+        print(f"  {service.name:<11} {handled:>9} {retried:>9} {dead:>12} {code:>10}")
+    print(f"\n  {_total(services, 'handled')} events handled in {seconds:.1f} s")
+
+
+def _total(services: list[Service], name: str) -> int:
+    return sum(service.counts.get(name, 0) for service in services)
 
 
 @contextmanager
@@ -167,7 +182,10 @@ def main() -> int:
     parser.add_argument("--orders", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args()
-    print(f"Eventwire demo: {options.orders} orders, three services in three processes, on {options.broker}", flush=True)
+    print(
+        f"Eventwire demo: {options.orders} orders, three services in three processes, on {options.broker}",
+        flush=True,
+    )
     try:
         with broker(options.broker) as url:
             return 0 if asyncio.run(shop(url, options.orders, options.seed)) else 1

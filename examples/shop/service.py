@@ -8,8 +8,8 @@ import logging
 import sys
 from dataclasses import asdict
 
-from examples.shop.services import SERVICES
 from eventwire import Bus, Worker
+from examples.shop.services import SERVICES
 
 
 async def serve(name: str, url: str) -> None:

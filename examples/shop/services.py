@@ -5,15 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from random import Random
 
+from typing_extensions import override
+
+from eventwire import Context
 from shop.orders.v1.orders_eventwire import OrdersHandler, OrdersPublisher
 from shop.orders.v1.orders_pb2 import OrderCancelled, OrderCompleted, OrderPlaced
 from shop.payments.v1.payments_eventwire import PaymentsHandler, PaymentsPublisher
 from shop.payments.v1.payments_pb2 import Method, Money, PaymentRefused, PaymentTaken
 from shop.shipping.v1.shipping_eventwire import ShippingHandler, ShippingPublisher
 from shop.shipping.v1.shipping_pb2 import ParcelPacked, ParcelShipped
-from typing_extensions import override
-
-from eventwire import Context
 
 
 class ProviderUnavailable(Exception):
@@ -55,7 +55,9 @@ class Warehouse(PaymentsHandler):
             raise ConnectionError("the label printer is offline")
         parcel = f"{event.order_id}-1"
         shipping = ShippingPublisher(context)
-        await shipping.publish(ParcelPacked(order_id=event.order_id, parcel_id=parcel, weight_grams=luck.randint(200, 4000)))
+        await shipping.publish(
+            ParcelPacked(order_id=event.order_id, parcel_id=parcel, weight_grams=luck.randint(200, 4000))
+        )
         await shipping.publish(
             ParcelShipped(
                 order_id=event.order_id,
@@ -72,11 +74,15 @@ class OrderDesk(PaymentsHandler, ShippingHandler):
 
     @override
     async def on_payment_refused(self, event: PaymentRefused, context: Context) -> None:
-        await OrdersPublisher(context).publish(OrderCancelled(order_id=event.order_id, reason=f"payment: {event.code}"))
+        await OrdersPublisher(context).publish(
+            OrderCancelled(order_id=event.order_id, reason=f"payment: {event.code}")
+        )
 
     @override
     async def on_parcel_shipped(self, event: ParcelShipped, context: Context) -> None:
-        await OrdersPublisher(context).publish(OrderCompleted(order_id=event.order_id, parcel_ids=[event.parcel_id]))
+        await OrdersPublisher(context).publish(
+            OrderCompleted(order_id=event.order_id, parcel_ids=[event.parcel_id])
+        )
 
 
 SERVICES = {"billing": Billing, "warehouse": Warehouse, "desk": OrderDesk}

@@ -14,6 +14,7 @@ from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
     FeatureSet,
     FileDescriptorProto,
+    FileOptions,
 )
 
 CHECKOUT = Path(__file__).parents[2]
@@ -49,17 +50,20 @@ def envelopes(files: Iterable[FileDescriptorProto], folder: Path) -> int:
         if names and not file.name.startswith(_UNIMPORTABLE):
             target = folder / f"envelopes/e{number}.proto"
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(_envelope(number, file.name, names), encoding="utf-8")
+            target.write_text(_envelope(number, file, names), encoding="utf-8")
             written += 1
     return written
 
 
-def _envelope(number: int, imported: str, names: list[str]) -> str:
+def _envelope(number: int, imported: FileDescriptorProto, names: list[str]) -> str:
+    # Only a file of that kind may import another.
+    lite = imported.options.optimize_for == FileOptions.LITE_RUNTIME
     members = "\n".join(f"    {name} m{index} = {index};" for index, name in enumerate(names, 1))
     return f"""syntax = "proto3";
 package envelopes.e{number};
 import "eventwire/v1/options.proto";
-import "{imported}";
+import "{imported.name}";
+{"option optimize_for = LITE_RUNTIME;" if lite else ""}
 message Topic{number} {{
   option (eventwire.v1.topic) = {{name: "topic-{number}"}};
   oneof event {{

@@ -354,6 +354,23 @@ async def test_an_offset_out_of_range_is_an_error(
     await consumer.close()
 
 
+async def test_a_deleted_topic_is_told_and_not_made_again(
+    server: servers.Server, transport: KafkaTransport, topic: TopicSpec
+) -> None:
+    await publish_all(transport, topic, numbered(topic, 1))
+    consumer = await transport.subscribe(Subscription("group", (topic,)))
+    await read(consumer, 1)
+    admin = AIOKafkaAdminClient(bootstrap_servers=server.url.removeprefix("kafka://"))
+    await admin.start()
+    await admin.delete_topics([topic.name])
+    await admin.close()
+    with pytest.raises(TopicMissing, match=topic.name):
+        await read(consumer, 1)
+    await consumer.close()
+    with pytest.raises(TopicMissing):
+        await transport.check([topic], ())
+
+
 async def test_nothing_listens() -> None:
     transport = transport_at("kafka://user:hunter2@127.0.0.1:1", "?connect_timeout=3")
     with pytest.raises(Unreachable, match=r"127\.0\.0\.1:1") as failure:

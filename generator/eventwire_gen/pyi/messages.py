@@ -22,7 +22,8 @@ class Messages:
 
     def message(self, message: DescriptorProto, path: Sequence[int], outer: str = "") -> Iterator[str]:
         """Yield the class of ``message``, at ``path`` of the file and within class ``outer`` (``A.``)."""
-        yield f"class {written(message.name, nested=bool(outer))}({self._names.use('google.protobuf.message', 'Message')}):"
+        base = self._names.use("google.protobuf.message", "Message")
+        yield f"class {written(message.name, nested=bool(outer))}({base}):"
         yield from indented(self._body(message, tuple(path), f"{outer}{message.name}."))
         yield from public_alias(message.name, self._names)
 
@@ -30,10 +31,9 @@ class Messages:
         self, extensions: Iterable[FieldDescriptorProto], path: Sequence[int], hidden: Container[str] = ()
     ) -> Iterator[str]:
         """Yield the handles that ``message.Extensions[...]`` takes, but those whose name is ``hidden``."""
-        fields = list(extensions)
-        handle = self._names.use("eventwire.extension", "ExtensionFieldDescriptor") if fields else ""
-        for index, field in enumerate(fields):
+        for index, field in enumerate(extensions):
             if is_name(field.name) and field.name not in hidden:
+                handle = self._names.use("eventwire.extension", "ExtensionFieldDescriptor")
                 yield f"{field.name}: {handle}[{self._types.extendee(field)}, {self._types.read(field)}]"
                 yield from self._comments.docstring((*path, index), deprecated=field.options.deprecated)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Callable
 from datetime import datetime
-from enum import Enum
 from typing import Any
 
 
@@ -49,6 +48,4 @@ def _text(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, bytes):
         return b64encode(value).decode("ascii")
-    if isinstance(value, Enum):
-        return value.name or str(value.value)
-    return str(value)
+    return str(int(value)) if isinstance(value, int) else str(value)  # an enum's number, not its name

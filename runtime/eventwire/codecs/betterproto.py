@@ -54,7 +54,7 @@ def timestamp(cls: type[M], path: str) -> Callable[[M], float | None]:  # noqa: 
 
 
 def text(cls: type[M], path: str) -> Callable[[M], str | None]:  # noqa: ARG001
-    """A reader of the scalar at `path` as text (CloudEvents 1.0, "Type System"): bytes in base64, enums by name."""
+    """A reader of the scalar at `path` as text (CloudEvents 1.0, "Type System"): bytes in base64, enums by number."""
     return written(reader(path, safe_snake_case, _present))
 
 

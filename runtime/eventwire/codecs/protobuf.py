@@ -7,7 +7,7 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import Any, TypeVar, cast
 
-from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, EncodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
@@ -72,7 +72,7 @@ def timestamp(cls: type[M], path: str) -> Callable[[M], float | None]:
 
 
 def text(cls: type[M], path: str) -> Callable[[M], str | None]:
-    """A reader of the scalar at `path` as text (CloudEvents 1.0, "Type System"): bytes in base64, enums by name."""
+    """A reader of the scalar at `path` as text (CloudEvents 1.0, "Type System"): bytes in base64, enums by number."""
     read = _reader(cls, path)
     form = _form(_field(cls, path))
 
@@ -123,15 +123,8 @@ def _message(field: FieldDescriptor) -> type[Message]:
 
 
 def _form(field: FieldDescriptor) -> Callable[[Any], str]:
-    if field.enum_type is not None:
-        return _enum_form(field.enum_type)
     if field.type == FieldDescriptor.TYPE_BYTES:
         return lambda value: b64encode(value).decode("ascii")
     if field.type == FieldDescriptor.TYPE_BOOL:
         return lambda value: "true" if value else "false"
     return str
-
-
-def _enum_form(enum: EnumDescriptor) -> Callable[[int], str]:
-    names = {number: value.name for number, value in enum.values_by_number.items()}
-    return lambda number: names.get(number) or str(number)

@@ -182,3 +182,33 @@ def test_bad_urls(url: str, text: str) -> None:
 def test_driver_options_are_refused() -> None:
     with pytest.raises(UrlError, match="no client"):
         MemoryTransport(BrokerUrl.parse("memory://"), DriverOptions(producer={"a": 1}))
+
+
+async def test_a_small_message_does_not_overtake_one_that_waits() -> None:
+    memory = transport("memory://?max_body=100&max_bytes=200")
+    consumer = await memory.subscribe(Subscription("g", (PAYMENTS,)))
+    sizes = (100, 90, 80, 1)
+    tasks = [
+        asyncio.create_task(memory.publish(PAYMENTS, Message("payments", b"x" * size, None, (), None, f"{size}")))
+        for size in sizes
+    ]
+    found: list[Delivery] = []
+    while len(found) < 4:
+        found += await collect(consumer, 1)
+        found[-1].ack()
+    assert ids(found) == ["100", "90", "80", "1"]
+    assert [(await task).offset for task in tasks] == [0, 1, 2, 3]
+
+
+async def test_the_slowest_group_holds_publishers_back() -> None:
+    memory = transport("memory://?max_body=100&max_bytes=200")
+    fast = await memory.subscribe(Subscription("fast", (PAYMENTS,)))
+    slow = await memory.subscribe(Subscription("slow", (PAYMENTS,)))
+    tasks = [asyncio.create_task(memory.publish(PAYMENTS, order(n, size=90, spec=PAYMENTS))) for n in range(3)]
+    for delivery in await collect(fast, 2):
+        delivery.ack()
+    assert await nothing(fast)
+    for delivery in await collect(slow, 2):
+        delivery.ack()
+    assert ids(await collect(fast, 1)) == ["id-2"]
+    await asyncio.gather(*tasks)

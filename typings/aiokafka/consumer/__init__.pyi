@@ -1,11 +1,17 @@
+from asyncio import Task
 from typing import Any
 
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.client import AIOKafkaClient
 from aiokafka.structs import ConsumerRecord, OffsetAndMetadata, TopicPartition
 
+class Fetcher:
+    @property
+    def error_future(self) -> Task[None]: ...
+
 class AIOKafkaConsumer:
     _client: AIOKafkaClient
+    _fetcher: Fetcher
     def __init__(self, *topics: str, **options: Any) -> None: ...
     async def start(self) -> None: ...
     async def stop(self) -> None: ...

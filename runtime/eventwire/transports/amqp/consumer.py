@@ -49,7 +49,7 @@ class AmqpConsumer:
         self._connection: aio_pika.Connection | None = None
         self._session: Session | None = None
         self._failure: BrokerError | None = None
-        self._closed = False
+        self.closed = False
         self._changed = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
 
@@ -69,7 +69,7 @@ class AmqpConsumer:
     async def fetch(self, limit: int) -> Sequence[AmqpDelivery]:
         """Wait for messages; up to `limit`, at least one."""
         while True:
-            if self._closed:
+            if self.closed:
                 raise Closed("the consumer is closed")
             if self._failure:
                 raise self._failure
@@ -85,9 +85,9 @@ class AmqpConsumer:
 
     async def close(self) -> None:
         """Flush and leave: the broker gives what is not acked to others. Bounded to about 4 seconds."""
-        if self._closed:
+        if self.closed:
             return
-        self._closed = True
+        self.closed = True
         if self._keeper:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
@@ -165,7 +165,7 @@ class AmqpConsumer:
 
     def _on_end(self, keeper: asyncio.Task[None]) -> None:
         """Nobody watches any more: `fetch` has to say so."""
-        if not self._closed and not self._failure:
+        if not self.closed and not self._failure:
             error = None if keeper.cancelled() else keeper.exception()
             failure = BrokerError(f"group {self._subscription.group}: the consumer stopped: {error!r}")
             failure.__cause__ = error

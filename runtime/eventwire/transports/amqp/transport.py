@@ -85,11 +85,19 @@ class AmqpTransport:
 
     async def subscribe(self, subscription: Subscription) -> AmqpConsumer:
         """Join the group with a connection of its own. Raises Unreachable and TopicMissing."""
+        self._refuse_closed()
+        consumer = await AmqpConsumer.open(self._settings, subscription)
+        self._consumers = {known for known in self._consumers if not known.closed} | {consumer}
+        try:
+            self._refuse_closed()
+        except Closed:
+            await consumer.close()
+            raise
+        return consumer
+
+    def _refuse_closed(self) -> None:
         if self._closed:
             raise Closed("the AMQP transport is closed")
-        consumer = await AmqpConsumer.open(self._settings, subscription)
-        self._consumers.add(consumer)
-        return consumer
 
     async def close(self) -> None:
         """Close consumers, wait for confirms, disconnect; about 5 seconds at most. Idempotent."""

@@ -6,14 +6,12 @@ import asyncio
 import logging
 import re
 from asyncio import Future, Task
-from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, OffsetAndMetadata
+from aiokafka import ConsumerRebalanceListener, ConsumerRecord
 from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.errors import (
-    CommitFailedError,
     ConsumerStoppedError,
-    IllegalStateError,
     KafkaError,
     NoOffsetForPartitionError,
     OffsetOutOfRangeError,
@@ -23,29 +21,18 @@ from eventwire.errors import BrokerError, Closed, EventwireError, OffsetOutOfRan
 from eventwire.policy import Start
 from eventwire.transport import Subscription, TopicPartition
 from eventwire.transports.kafka.assignment import AssignedPartition, KafkaDelivery
+from eventwire.transports.kafka.client import Client
+from eventwire.transports.kafka.commits import Committer
 from eventwire.transports.kafka.faults import describe
 from eventwire.transports.kafka.names import kafka_name
+from eventwire.transports.kafka.topics import topic_missing
 
 log = logging.getLogger(__name__)
 
 _POLL_MS = 1_000
 _PLACED_WITHIN = 15.0
 _COMMIT_WITHIN = 2.5
-_LEAVE_WITHIN = 1.5
-_NO_METADATA = ""
-
-
-class Client(AIOKafkaConsumer):
-    """aiokafka's consumer that can end without its broker."""
-
-    async def end(self) -> None:
-        """Leave the group and disconnect; when the broker does not answer, disconnect all the same."""
-        stopping = asyncio.create_task(self.stop())
-        await asyncio.wait([stopping], timeout=_LEAVE_WITHIN)
-        await self._client.close()  # requests that still wait fail, and with them what stops `stop`
-        await asyncio.wait([stopping], timeout=_LEAVE_WITHIN / 3)
-        stopping.cancel()
-        await asyncio.gather(stopping, return_exceptions=True)
+_DELETED_AFTER = 5.0
 
 
 class KafkaConsumer:
@@ -66,20 +53,26 @@ class KafkaConsumer:
         self._woken: Future[None] = asyncio.get_running_loop().create_future()
         self._placed = asyncio.Event()
         self._giving_up = False
+        self._absent_since: float | None = None
         self._failure: EventwireError | None = None
-        self._committing = asyncio.Lock()
-        self._committer: Task[None] | None = None
+        self._committer = Committer(client, subscription.group, self._assigned)
+        self._committing: Task[None] | None = None
         self._closing: Task[None] | None = None
-        self.lost_commits = 0
+
+    @property
+    def lost_commits(self) -> int:
         """How many positions could not be committed because their partition was lost; they are read again."""
+        return self._committer.lost
 
     async def join(self) -> None:
         """Subscribe. For `Start.LATEST` wait until the positions are known: what comes after will be read."""
         pattern = f"^(?:{'|'.join(map(re.escape, self._names))})$"
         # By pattern, aiokafka asks for the metadata of all topics; by name, it would make brokers create them.
         self._client.subscribe(pattern=pattern, listener=_Listener(self))
-        self._committer = asyncio.create_task(self._commit_often())
-        self._committer.add_done_callback(self._committer_ended)
+        self._committing = asyncio.create_task(
+            self._committer.commit_every(self._subscription.commit_interval)
+        )
+        self._committing.add_done_callback(self._commits_ended)
         if self._subscription.start is Start.LATEST:
             await self._placed.wait()
             self._raise_failure()
@@ -90,12 +83,14 @@ class KafkaConsumer:
             self._raise_failure()
             if self._released and not self._giving_up and (again := self._given_back(limit)):
                 return again
-            if (polled := await self._poll(limit)) and (deliveries := self._accept(polled, limit)):
+            if not (polled := await self._poll(limit)):
+                self._look_around()
+            elif deliveries := self._accept(polled, limit):
                 return deliveries
 
     async def flush(self) -> None:
         """Commit every position that moved."""
-        await self._commit()
+        await self._committer.commit()
 
     async def close(self) -> None:
         """Commit, leave the group, disconnect; within about 5 seconds also when the broker is gone."""
@@ -105,9 +100,9 @@ class KafkaConsumer:
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
-        await _within(_COMMIT_WITHIN, self._commit())
-        if self._committer is not None:
-            self._committer.cancel()
+        await self._committer.commit_within(_COMMIT_WITHIN)
+        if self._committing is not None:
+            self._committing.cancel()
         self._abandon()
         await self._client.end()
         if self._polling is not None:
@@ -121,7 +116,9 @@ class KafkaConsumer:
                 self._client.getmany(timeout_ms=_POLL_MS, max_records=limit), name="eventwire-kafka-poll"
             )
         polling = self._polling
-        await asyncio.wait((polling, self._woken), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(
+            (polling, self._woken), timeout=_POLL_MS / 1000, return_when=asyncio.FIRST_COMPLETED
+        )
         if self._woken.done():
             self._woken = asyncio.get_running_loop().create_future()
         if not polling.done() or polling is not self._polling:
@@ -178,6 +175,21 @@ class KafkaConsumer:
 
     # Failing
 
+    def _look_around(self) -> None:
+        """Find what a quiet poll may hide: the fetching task is dead, or a topic was deleted."""
+        if error := self._client.fetching_ended():
+            self._fail(
+                BrokerError(f"group `{self._subscription.group}` cannot read on: {describe(error)}"), error
+            )
+        absent = [name for known, name in self._names.items() if not self._client.partitions_for_topic(known)]
+        now = asyncio.get_running_loop().time()
+        if not absent:
+            self._absent_since = None
+        elif self._absent_since is None:
+            self._absent_since = now
+        elif now - self._absent_since > _DELETED_AFTER:
+            raise topic_missing(*absent)
+
     def _fail(self, failure: EventwireError, cause: BaseException | None = None) -> None:
         """Let this and every later `fetch` raise `failure`; the first one stays, but for Closed."""
         if self._failure is None or isinstance(failure, Closed):
@@ -209,7 +221,7 @@ class KafkaConsumer:
             self._polling = None  # polled and never handed out: whoever is next reads it again
         if self._assigned:
             await self._finish_handling()
-            await _within(_COMMIT_WITHIN, self._commit())
+            await self._committer.commit_within(_COMMIT_WITHIN)
         self._abandon()
         self._giving_up = False
 
@@ -271,49 +283,9 @@ class KafkaConsumer:
             give_back=self._give_back,
         )
 
-    # Commits
-
-    async def _commit_often(self) -> None:
-        while True:
-            await asyncio.sleep(self._subscription.commit_interval)
-            await self._commit()
-
-    def _committer_ended(self, committer: Task[None]) -> None:
-        if not committer.cancelled() and (error := committer.exception()):
-            self._fail(
-                BrokerError(f"group `{self._subscription.group}` cannot commit: {describe(error)}"), error
-            )
-
-    async def _commit(self) -> None:
-        """Commit the positions that moved, and where a new group begins: it must not begin elsewhere next time."""
-        async with self._committing:
-            moved = {
-                partition: (assigned, assigned.position)
-                for partition, assigned in self._assigned.items()
-                if assigned.position != assigned.committed
-            }
-            if moved and await self._write(
-                {partition: position for partition, (_, position) in moved.items()}
-            ):
-                for assigned, position in moved.values():
-                    assigned.committed = position
-
-    async def _write(self, positions: Mapping[KafkaPartition, int]) -> bool:
-        """Write positions to the broker; False when the partitions are no longer ours."""
-        offsets = {partition: OffsetAndMetadata(at, _NO_METADATA) for partition, at in positions.items()}
-        try:
-            await self._client.commit(offsets)
-        except (CommitFailedError, IllegalStateError) as error:
-            self.lost_commits += len(offsets)
-            log.warning(
-                "%d positions of group %s not committed: %s", len(offsets), self._subscription.group, error
-            )
-            return False
-        except KafkaError as error:
-            raise BrokerError(
-                f"group `{self._subscription.group}` cannot commit: {describe(error)}"
-            ) from error
-        return True
+    def _commits_ended(self, committing: Task[None]) -> None:
+        if not committing.cancelled() and (error := committing.exception()):
+            self._fail(BrokerError(describe(error)), error)
 
 
 class _Listener(ConsumerRebalanceListener):
@@ -327,12 +299,3 @@ class _Listener(ConsumerRebalanceListener):
 
     async def on_partitions_assigned(self, assigned: Collection[KafkaPartition]) -> None:
         await self._consumer.place(assigned)
-
-
-async def _within(seconds: float, work: Awaitable[None]) -> None:
-    """Do `work` for so long at most; failing leaves events to be read again, which is logged and nothing worse."""
-    try:
-        async with asyncio.timeout(seconds):
-            await work
-    except (TimeoutError, EventwireError) as error:
-        log.warning("positions not committed: %s", describe(error))

@@ -12,7 +12,8 @@ from eventwire.errors import Closed, PublishError, Unreachable
 from eventwire.message import Message, Receipt
 from eventwire.transport import DriverOptions, Features, Subscription, TopicSpec
 from eventwire.transports.kafka import topics as declaring
-from eventwire.transports.kafka.consumer import Client, KafkaConsumer
+from eventwire.transports.kafka.client import Client
+from eventwire.transports.kafka.consumer import KafkaConsumer
 from eventwire.transports.kafka.faults import describe
 from eventwire.transports.kafka.logs import keep_secrets
 from eventwire.transports.kafka.options import read_options
