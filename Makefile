@@ -34,7 +34,7 @@ brokers: setup ## Kafka and RabbitMQ on free ports until Ctrl-C
 	@$(python) -m tools.servers
 
 test-all: setup ## `test`, then other Python versions, lowest and highest dependencies, the wheel and the sdist
-	@$(python) -m tools.test_all
+	@$(python) -m tools.test_all $(ARGS)
 
 bench: setup ## publish and consume against the raw clients
 	@PYTHONPATH=examples/shop/gen $(python) -m benchmarks $(ARGS)

@@ -154,5 +154,6 @@ class Matrix:
 def pytest_configure(config: pytest.Config) -> None:
     """Registers the matrix where reports arrive: not in a worker of pytest-xdist."""
     if not hasattr(config, "workerinput") and not config.option.collectonly:
-        complete = config.args_source is not pytest.Config.ArgsSource.ARGS and not config.option.keyword
-        config.pluginmanager.register(Matrix(complete=complete), "eventwire-matrix")
+        chosen = config.args_source is pytest.Config.ArgsSource.ARGS
+        chosen = chosen or any(config.getoption(name) for name in ("keyword", "markexpr", "ignore", "deselect"))
+        config.pluginmanager.register(Matrix(complete=not chosen), "eventwire-matrix")

@@ -14,6 +14,7 @@ class Capability(Enum):
     EDITIONS = "messages of edition files"
     WELL_KNOWN_EVENTS = "google.protobuf messages as events"
     NO_PACKAGE = "files without a package"
+    JSON = "data_format: DATA_FORMAT_JSON"
     VALIDATION = "buf.validate rules"
     DYNAMIC_DECODE = "decoding with nothing but descriptors"
     TOMBSTONES = "tombstones of compacted topics"
@@ -40,7 +41,7 @@ class Backend:
 _COMMON = frozenset({Capability.TOMBSTONES, Capability.REDACTION})
 
 PROTOBUF = Backend("protobuf", frozenset(Capability))
-BETTERPROTO2 = Backend("betterproto2", _COMMON, whole_packages=True)
+BETTERPROTO2 = Backend("betterproto2", _COMMON | {Capability.JSON}, whole_packages=True)
 BETTERPROTO = Backend("betterproto", _COMMON, whole_packages=True)
 
 BACKENDS: Mapping[str, Backend] = {backend.name: backend for backend in (PROTOBUF, BETTERPROTO2, BETTERPROTO)}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.message import Message
 
+from eventwire.v1.options_pb2 import DATA_FORMAT_JSON
 from eventwire_gen.backends import BETTERPROTO, Backend, Capability, able
 from eventwire_gen.options import numbers
 from eventwire_gen.python_names import Imports, pb2_module
@@ -36,25 +37,31 @@ class Classes:
 def check(run: Run, topic: Shape) -> None:
     """Add what the backend cannot do for a topic to the run's faults, with the backends that can."""
     backend = run.settings.backend
+    if topic.options.data_format == DATA_FORMAT_JSON and not backend.can(Capability.JSON):
+        run.faults.add(topic.at("data_format"), _text(backend, Capability.JSON))
     for member in topic.members:
-        for capability, what in _asked(member.message):
+        for capability in _asked(member.message):
             if not backend.can(capability):
-                text = f"messages={backend.name} cannot do {capability.value} ({what})"
-                run.faults.add(member.place, f"{text}; messages={' or '.join(able(capability))} can")
+                run.faults.add(member.place, f"{member.message.full_name}: {_text(backend, capability)}")
 
 
-def _asked(message: Declared) -> Iterator[tuple[Capability, str]]:
+def _text(backend: Backend, capability: Capability) -> str:
+    others = " or ".join(f"messages={name}" for name in able(capability))
+    return f"messages={backend.name} cannot do {capability.value}; {others} can"
+
+
+def _asked(message: Declared) -> Iterator[Capability]:
     file = message.file
     if file.package == "google.protobuf":
-        yield Capability.WELL_KNOWN_EVENTS, message.full_name
+        yield Capability.WELL_KNOWN_EVENTS
     if not file.package:
-        yield Capability.NO_PACKAGE, file.name
+        yield Capability.NO_PACKAGE
     if _is_edition(file):
-        yield Capability.EDITIONS, file.name
+        yield Capability.EDITIONS
     elif file.syntax != "proto3":
-        yield Capability.PROTO2, file.name
+        yield Capability.PROTO2
     if _has_rules(message):
-        yield Capability.VALIDATION, message.full_name
+        yield Capability.VALIDATION
 
 
 def _is_edition(file: FileDescriptorProto) -> bool:

@@ -1,4 +1,7 @@
-"""Messages of betterproto 2.0.0b7 (`messages=betterproto`)."""
+"""Messages of betterproto 2.0.0b7 (`messages=betterproto`).
+
+There is no `json`: it writes enum values without the prefix of their .proto names, which is not ProtoJSON.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from dataclasses import fields
 from functools import cache
 from typing import Any, TypeVar, cast
 
-from betterproto import TYPE_MESSAGE, FieldMetadata, Message
+from betterproto import DATETIME_ZERO, TYPE_MESSAGE, FieldMetadata, Message, serialized_on_wire
 from betterproto.casing import safe_snake_case
 
 from eventwire.codecs.attributes import reader, timestamp_reader, written
@@ -28,21 +31,6 @@ def binary(cls: type[M]) -> Codec[M]:
     return Codec(bytes, decode)
 
 
-def json(cls: type[M]) -> Codec[M]:
-    """ProtoJSON. Fields that this version of the message does not know are skipped, as in the binary format."""
-
-    def encode(message: M) -> bytes:
-        return message.to_json().encode()
-
-    def decode(data: bytes) -> M:
-        try:
-            return cls().from_json(data)
-        except Exception as error:  # it raises what its parser happens to run into
-            raise ValueError(f"no {cls.__name__}: {error}") from error
-
-    return Codec(encode, decode)
-
-
 def path(cls: type[M], path: str) -> Callable[[M], Any]:  # noqa: ARG001  the same for all backends
     """A reader of the field at `path`: None where it, or a message on the way to it, is unset."""
     return reader(path, safe_snake_case, _present)
@@ -59,12 +47,21 @@ def text(cls: type[M], path: str) -> Callable[[M], str | None]:  # noqa: ARG001
 
 
 def _present(message: Message, name: str) -> Any:
-    # An unset message or oneof member reads as its default here, or not at all; `is_set` is what tells.
-    return getattr(message, name) if not _optional(type(message), name) or message.is_set(name) else None
+    kind = _kind(type(message), name)
+    if kind.group or kind.optional:
+        # Reading an unset oneof member raises.
+        return getattr(message, name) if message.is_set(name) else None
+    value = getattr(message, name)
+    return value if kind.proto_type != TYPE_MESSAGE or _on_wire(value) else None
+
+
+def _on_wire(value: object) -> bool:
+    # Reading an unset message makes one, so `is_set` cannot tell; an unset time is the epoch.
+    return serialized_on_wire(value) if isinstance(value, Message) else value != DATETIME_ZERO
 
 
 @cache
-def _optional(cls: type[Message], name: str) -> bool:
+def _kind(cls: type[Message], name: str) -> FieldMetadata:
     known = {field.name: field for field in fields(cast("Any", cls))}
     kind: FieldMetadata = known[name].metadata["betterproto"]
-    return bool(kind.optional or kind.group or kind.proto_type == TYPE_MESSAGE)
+    return kind
