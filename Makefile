@@ -8,6 +8,8 @@ ARGS ?=
 
 python := $(VENV)/bin/python
 export VENV
+# betterproto2's compiler looks for ruff, the tests for buf and protoc's plugins.
+with_tools := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo gen test check brokers test-all bench build clean
@@ -22,13 +24,13 @@ demo: gen ## a shop of three services at work (BROKER=sqlite, kafka or amqp)
 	@PYTHONPATH=examples/shop/gen $(python) -m examples.shop.demo --broker "$(BROKER)" $(ARGS)
 
 gen: setup ## Python from the .proto files of PROTO= into OUT=
-	@$(python) -m eventwire gen "$(PROTO)" --out "$(OUT)" $(ARGS)
+	@$(with_tools) $(python) -m eventwire gen "$(PROTO)" --out "$(OUT)" $(ARGS)
 
 test: setup ## unit, golden, typing, embedded and real-server tests, then the matrix (ARGS= goes to pytest)
-	@$(python) -m pytest $(ARGS)
+	@$(with_tools) $(python) -m pytest $(ARGS)
 
 check: setup ## ruff, mypy, pyright, buf lint, generated code current, import direction
-	@$(python) -m tools.check
+	@$(with_tools) $(python) -m tools.check
 
 brokers: setup ## Kafka and RabbitMQ on free ports until Ctrl-C
 	@$(python) -m tools.servers

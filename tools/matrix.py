@@ -155,5 +155,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Registers the matrix where reports arrive: not in a worker of pytest-xdist."""
     if not hasattr(config, "workerinput") and not config.option.collectonly:
         chosen = config.args_source is pytest.Config.ArgsSource.ARGS
-        chosen = chosen or any(config.getoption(name) for name in ("keyword", "markexpr", "ignore", "deselect"))
+        chosen = chosen or any(
+            config.getoption(name) for name in ("keyword", "markexpr", "ignore", "deselect")
+        )
         config.pluginmanager.register(Matrix(complete=not chosen), "eventwire-matrix")

@@ -78,7 +78,10 @@ def checker_name(name: str, nested: bool = False) -> str:
     run time ``getattr(module, "None")`` is the way to such a class.
     """
     public = is_name(name) and not name.startswith("_") and not (nested and name in MESSAGE_ATTRIBUTES)
-    return name if public else name.strip("_") + "_"
+    if public:
+        return name
+    stem = name.strip("_")
+    return f"{stem if is_name(f'{stem}_') else f'M{stem}'}_"
 
 
 def checker_path(path: str) -> str:

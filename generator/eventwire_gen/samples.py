@@ -35,6 +35,8 @@ def _parse(run: Run, topic: Shape, sample: str) -> Message:
     from google.protobuf import json_format  # noqa: PLC0415
     from google.protobuf.message_factory import GetMessageClass  # noqa: PLC0415
 
+    if not sample.lstrip().startswith("{"):
+        raise ValueError("no JSON object")
     message = GetMessageClass(run.schema.descriptor(topic.declared))()
     try:
         return json_format.Parse(sample, message, descriptor_pool=run.schema.pool)

@@ -106,6 +106,12 @@ async def nothing_more(consumer: KafkaConsumer) -> bool:
     return False
 
 
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(_PATIENCE):
+        while not true():  # noqa: ASYNC110 - the broker decides when
+            await asyncio.sleep(0.02)
+
+
 async def in_thread(action: Callable[[], None]) -> None:
     await asyncio.to_thread(action)
 
@@ -115,7 +121,7 @@ async def test_a_message_comes_back_as_it_was_published(transport: KafkaTranspor
     message = Message(topic.name, b"body", b"key", headers, "application/protobuf")
     receipt = await transport.publish(topic, message)
     await transport.publish(topic, Message(topic.name, None, b"key"))
-    consumer = await transport.subscribe(Subscription("group", (topic,)))
+    consumer = await transport.subscribe(Subscription(topic.name, (topic,)))
     first, tombstone = await read(consumer, 2)
     await consumer.close()
     assert first.message == message
@@ -151,7 +157,7 @@ async def test_a_missing_topic_is_named_and_not_created(transport: KafkaTranspor
     with pytest.raises(TopicMissing, match=f"{absent[0].name}`, `{absent[1].name}"):
         await transport.check([*absent, topic], ())
     with pytest.raises(TopicMissing):
-        await transport.subscribe(Subscription("group", (absent[0],)))
+        await transport.subscribe(Subscription("absent", (absent[0],)))
     with pytest.raises(TopicMissing):
         await transport.check(absent, ())
 
@@ -223,12 +229,11 @@ async def test_a_rebalance_loses_nothing(transport: KafkaTransport) -> None:
             unfinished.extend(deliveries)
 
     await publish_all(transport, topic, numbered(topic, 500))
-    first = await transport.subscribe(Subscription("group", (topic,), on_revoke=on_revoke))
+    first = await transport.subscribe(Subscription(topic.name, (topic,), on_revoke=on_revoke))
     working = asyncio.create_task(handle(first))
-    second = await transport.subscribe(Subscription("group", (topic,)))
-    async with asyncio.timeout(_PATIENCE):
-        while not revoked:  # noqa: ASYNC110 - the broker decides when
-            await asyncio.sleep(0.05)
+    await until(lambda: len(handled) == 500)
+    second = await transport.subscribe(Subscription(topic.name, (topic,)))
+    await until(lambda: bool(revoked))
     await publish_all(transport, topic, numbered(topic, 500, first=500))
     seen = 0
     async with asyncio.timeout(_PATIENCE):
@@ -251,24 +256,24 @@ async def test_a_rebalance_loses_nothing(transport: KafkaTransport) -> None:
 
 async def test_a_commit_never_passes_a_gap(transport: KafkaTransport, topic: TopicSpec) -> None:
     await publish_all(transport, topic, numbered(topic, 5))
-    consumer = await transport.subscribe(Subscription("group", (topic,)))
+    consumer = await transport.subscribe(Subscription(topic.name, (topic,)))
     deliveries = await read(consumer, 5, ack=False)
     for delivery in (deliveries[0], deliveries[2], deliveries[3], deliveries[4]):
         delivery.ack()
     await consumer.flush()
     await consumer.close()
     deliveries[1].ack()
-    consumer = await transport.subscribe(Subscription("group", (topic,)))
+    consumer = await transport.subscribe(Subscription(topic.name, (topic,)))
     assert bodies(await read(consumer, 4)) == [1, 2, 3, 4]
     await consumer.close()
-    consumer = await transport.subscribe(Subscription("group", (topic,)))
+    consumer = await transport.subscribe(Subscription(topic.name, (topic,)))
     assert await nothing_more(consumer)
     await consumer.close()
 
 
 async def test_a_partition_is_paused_at_max_uncommitted(transport: KafkaTransport, topic: TopicSpec) -> None:
     await publish_all(transport, topic, numbered(topic, 50))
-    consumer = await transport.subscribe(Subscription("group", (topic,), max_uncommitted=10))
+    consumer = await transport.subscribe(Subscription(topic.name, (topic,), max_uncommitted=10))
     first = await read(consumer, 10, ack=False)
     assert await nothing_more(consumer)
     for delivery in reversed(first[1:]):
@@ -281,7 +286,7 @@ async def test_a_partition_is_paused_at_max_uncommitted(transport: KafkaTranspor
 
 async def test_a_smaller_limit_splits_what_was_polled(transport: KafkaTransport, topic: TopicSpec) -> None:
     await publish_all(transport, topic, numbered(topic, 20))
-    consumer = await transport.subscribe(Subscription("group", (topic,)))
+    consumer = await transport.subscribe(Subscription(topic.name, (topic,)))
     waiting = asyncio.create_task(consumer.fetch(20))
     await asyncio.sleep(0)
     waiting.cancel()
@@ -291,7 +296,7 @@ async def test_a_smaller_limit_splits_what_was_polled(transport: KafkaTransport,
 
 
 async def test_cancelled_fetches_lose_nothing(transport: KafkaTransport, topic: TopicSpec) -> None:
-    consumer = await transport.subscribe(Subscription("group", (topic,)))
+    consumer = await transport.subscribe(Subscription(topic.name, (topic,)))
     publishing = asyncio.create_task(publish_all(transport, topic, numbered(topic, 300)))
     got: list[int] = []
     async with asyncio.timeout(_PATIENCE):
@@ -308,7 +313,7 @@ async def test_cancelled_fetches_lose_nothing(transport: KafkaTransport, topic: 
 
 async def test_a_released_message_comes_again(transport: KafkaTransport, topic: TopicSpec) -> None:
     await publish_all(transport, topic, numbered(topic, 3))
-    consumer = await transport.subscribe(Subscription("group", (topic,)))
+    consumer = await transport.subscribe(Subscription(topic.name, (topic,)))
     deliveries = await read(consumer, 3, ack=False)
     waiting = asyncio.create_task(consumer.fetch(10))
     await asyncio.sleep(0.05)
@@ -319,14 +324,14 @@ async def test_a_released_message_comes_again(transport: KafkaTransport, topic: 
     again = [*again, *await read(consumer, 3 - len(again))] if len(again) < 3 else again
     assert [(delivery.offset, delivery.attempt) for delivery in again] == [(0, 2), (1, 2), (2, 2)]
     await consumer.close()
-    consumer = await transport.subscribe(Subscription("group", (topic,)))
+    consumer = await transport.subscribe(Subscription(topic.name, (topic,)))
     assert bodies(await read(consumer, 3)) == [0, 1, 2], "released and not acked since"
     await consumer.close()
 
 
 async def test_a_group_may_start_at_the_end(transport: KafkaTransport, topic: TopicSpec) -> None:
     await publish_all(transport, topic, numbered(topic, 3))
-    subscription = Subscription("group", (topic,), start=Start.LATEST)
+    subscription = Subscription(topic.name, (topic,), start=Start.LATEST)
     await (await transport.subscribe(subscription)).close()
     await publish_all(transport, topic, numbered(topic, 3, first=3))
     consumer = await transport.subscribe(subscription)
@@ -340,14 +345,14 @@ async def test_an_offset_out_of_range_is_an_error(
     server: servers.Server, transport: KafkaTransport, topic: TopicSpec
 ) -> None:
     await publish_all(transport, topic, numbered(topic, 20))
-    consumer = await transport.subscribe(Subscription("group", (topic,)))
+    consumer = await transport.subscribe(Subscription(topic.name, (topic,)))
     await read(consumer, 5)
     await consumer.close()
     admin = AIOKafkaAdminClient(bootstrap_servers=server.url.removeprefix("kafka://"))
     await admin.start()
     await admin.delete_records({KafkaPartition(topic.name, 0): RecordsToDelete(10)})
     await admin.close()
-    consumer = await transport.subscribe(Subscription("group", (topic,)))
+    consumer = await transport.subscribe(Subscription(topic.name, (topic,)))
     for _ in range(2):
         with pytest.raises(OffsetOutOfRange, match=f"offset 5 of `{topic.name}` partition 0"):
             await read(consumer, 1)
@@ -358,7 +363,7 @@ async def test_a_deleted_topic_is_told_and_not_made_again(
     server: servers.Server, transport: KafkaTransport, topic: TopicSpec
 ) -> None:
     await publish_all(transport, topic, numbered(topic, 1))
-    consumer = await transport.subscribe(Subscription("group", (topic,)))
+    consumer = await transport.subscribe(Subscription(topic.name, (topic,)))
     await read(consumer, 1)
     admin = AIOKafkaAdminClient(bootstrap_servers=server.url.removeprefix("kafka://"))
     await admin.start()
@@ -382,7 +387,7 @@ async def test_nothing_listens() -> None:
 
 
 async def test_after_close(transport: KafkaTransport, topic: TopicSpec) -> None:
-    consumer = await transport.subscribe(Subscription("group", (topic,)))
+    consumer = await transport.subscribe(Subscription(topic.name, (topic,)))
     waiting = asyncio.create_task(consumer.fetch(1))
     await asyncio.sleep(0.1)
     await asyncio.gather(consumer.close(), consumer.close())
@@ -399,7 +404,7 @@ async def test_after_close(transport: KafkaTransport, topic: TopicSpec) -> None:
 async def test_a_broker_that_dies_and_comes_back(mortal: servers.Server, transport: KafkaTransport) -> None:
     topic = spec(3)
     await transport.declare([topic], ())
-    consumer = await transport.subscribe(Subscription("group", (topic,)))
+    consumer = await transport.subscribe(Subscription(topic.name, (topic,)))
     confirmed: set[int] = set()
     handled: set[int] = set()
     unknown = 0
@@ -424,14 +429,12 @@ async def test_a_broker_that_dies_and_comes_back(mortal: servers.Server, transpo
 
     publishing, handling = asyncio.create_task(publish()), asyncio.create_task(handle())
     async with asyncio.timeout(60):
-        while len(handled) < 300:  # noqa: ASYNC110 - two tasks are at it
-            await asyncio.sleep(0.01)
+        await until(lambda: len(handled) >= 300)
         await in_thread(mortal.kill)
         await in_thread(mortal.start)
         await publishing
-        while confirmed - handled:
-            assert not handling.done(), handling
-            await asyncio.sleep(0.05)
+        await until(lambda: handling.done() or not confirmed - handled)
+    assert not handling.done(), "the consumer goes on by itself"
     handling.cancel()
     assert unknown, "the broker was away while events were published"
     assert len(confirmed) > 2500
@@ -443,7 +446,7 @@ async def test_closing_is_bounded_while_the_broker_does_not_answer(mortal: serve
     topic = spec()
     await transport.declare([topic], ())
     await transport.publish(topic, Message(topic.name, b"0", b"k"))
-    consumer = await transport.subscribe(Subscription("group", (topic,)))
+    consumer = await transport.subscribe(Subscription(topic.name, (topic,)))
     (delivery,) = await read(consumer, 1, ack=False)
     await in_thread(mortal.suspend)
     try:

@@ -32,8 +32,10 @@ def _body(file: FileDescriptorProto, files: Mapping[str, FileDescriptorProto], n
     comments, types = Comments(file), Types(file, files, names)
     messages = Messages(names, types, comments)
     for index, enum in enumerate(file.enum_type):
+        yield ""
         yield from enum_lines(enum, names.own(enum.name), (5, index), names, comments)
     for index, message in enumerate(file.message_type):
+        yield ""
         yield from messages.message(message, (4, index))
     yield from messages.extensions(file.extension, (7,))
     yield from messages.numbers(file.extension, {extension.name for extension in file.extension})

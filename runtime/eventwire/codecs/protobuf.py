@@ -46,9 +46,14 @@ def json(cls: type[M]) -> Codec[M]:
         except json_format.SerializeToJsonError as error:
             raise ValueError(str(error)) from error
 
+    well_known = cls.DESCRIPTOR.full_name.startswith("google.protobuf.")
+
     def decode(data: bytes) -> M:
+        text = data.decode()
+        if not well_known and not text.lstrip().startswith("{"):
+            raise ValueError("no JSON object")  # json_format takes an array for an empty message
         try:
-            return json_format.Parse(data.decode(), cls(), ignore_unknown_fields=True)
+            return json_format.Parse(text, cls(), ignore_unknown_fields=True)
         except json_format.ParseError as error:
             raise ValueError(str(error)) from error
 

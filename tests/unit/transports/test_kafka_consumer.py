@@ -182,9 +182,9 @@ async def test_a_poll_that_fails_ends_the_consumer(member: Member) -> None:
     await member.assign(_ZERO)
     member.client.polls.put_nowait(KafkaError("corrupt"))
     for _ in range(2):
-        with pytest.raises(BrokerError, match="cannot read on: .*corrupt") as failure:
+        with pytest.raises(BrokerError, match="cannot read on: KafkaError: corrupt") as failure:
             await member.consumer.fetch(1)
-    assert isinstance(failure.value.__cause__, KafkaError)
+        assert isinstance(failure.value.__cause__, KafkaError)
 
 
 async def test_a_poll_before_the_positions_are_known_is_no_failure(member: Member) -> None:

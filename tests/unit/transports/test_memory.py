@@ -189,7 +189,9 @@ async def test_a_small_message_does_not_overtake_one_that_waits() -> None:
     consumer = await memory.subscribe(Subscription("g", (PAYMENTS,)))
     sizes = (100, 90, 80, 1)
     tasks = [
-        asyncio.create_task(memory.publish(PAYMENTS, Message("payments", b"x" * size, None, (), None, f"{size}")))
+        asyncio.create_task(
+            memory.publish(PAYMENTS, Message("payments", b"x" * size, None, (), None, f"{size}"))
+        )
         for size in sizes
     ]
     found: list[Delivery] = []
@@ -204,7 +206,9 @@ async def test_the_slowest_group_holds_publishers_back() -> None:
     memory = transport("memory://?max_body=100&max_bytes=200")
     fast = await memory.subscribe(Subscription("fast", (PAYMENTS,)))
     slow = await memory.subscribe(Subscription("slow", (PAYMENTS,)))
-    tasks = [asyncio.create_task(memory.publish(PAYMENTS, order(n, size=90, spec=PAYMENTS))) for n in range(3)]
+    tasks = [
+        asyncio.create_task(memory.publish(PAYMENTS, order(n, size=90, spec=PAYMENTS))) for n in range(3)
+    ]
     for delivery in await collect(fast, 2):
         delivery.ack()
     assert await nothing(fast)

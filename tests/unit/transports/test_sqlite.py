@@ -205,6 +205,18 @@ def test_leases_of_another_boot_are_void(tmp_path: Path) -> None:
     connection.close()
 
 
+async def test_a_broken_heartbeat_is_no_secret(file: File, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("bug")
+
+    consumer = await (await file.open()).subscribe(Subscription("g", (PAYMENTS,)))
+    monkeypatch.setattr(membership, "beat", broken)
+    consumer.look()
+    with pytest.raises(BrokerError, match="heartbeat") as caught:
+        await collect(consumer, 1)
+    assert str(caught.value.__cause__) == "bug"
+
+
 async def test_retention_trims_only_what_every_group_has_read(file: File) -> None:
     spec = TopicSpec("kept", retention=60.0)
     transport = await file.open("poll=0.005&lease=0.2")

@@ -118,8 +118,12 @@ class ConfirmChannel:
             self._room.set()
 
     def _on_close(self, closing: asyncio.Future[None]) -> None:
-        cause = asyncio.CancelledError() if closing.cancelled() else closing.exception()
-        self.lost = ChannelLost(str(cause) or type(cause).__name__)
+        self._fail(
+            "the transport was closed" if closing.cancelled() else str(closing.exception() or "closed")
+        )
+
+    def _fail(self, why: str) -> None:
+        self.lost = ChannelLost(why)
         self._writer.cancel()
         self._room.set()
         for confirmation in self._channel.confirmations.values():
@@ -128,7 +132,8 @@ class ConfirmChannel:
 
     async def close(self) -> None:
         """Fail what is unconfirmed and stop writing."""
+        self._closing.remove_done_callback(self._on_close)
         self._closing.cancel()
         if not self.lost:
-            self._on_close(self._closing)
+            self._fail("the transport was closed")
         await asyncio.gather(self._writer, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""AMQP 0-9-1 frames of the hot path: publishing a message, settling deliveries.
+"""AMQP 0-9-1 frames of the hot path: publishing a message, acknowledging deliveries.
 
 Written here because the client's general encoder takes most of the time of a publish, sorts headers and cannot write
 bytes that are not UTF-8. Section numbers are of the AMQP 0-9-1 specification; field types of RabbitMQ's errata.
@@ -17,12 +17,11 @@ _METHOD, _HEADER, _BODY, _END = 1, 2, 3, b"\xce"
 _FRAME = Struct(">BHI")  # 4.2.3: type, channel, payload size
 _PUBLISH = Struct(">HHH")  # 1.8.3.7: class, method, reserved
 _CONTENT = Struct(">HHQH")  # 4.2.6.1: class, weight, body size, property flags
-_SETTLE = Struct(">BHIHHQBB")  # 1.8.3.13, 1.8.3.14 (nack: RabbitMQ's extension): a whole frame
+_ACK = Struct(">BHIHHQBB")  # 1.8.3.13, a whole frame
 _LONG = Struct(">I")
 
 _CONTENT_TYPE, _HEADERS, _DELIVERY_MODE, _MESSAGE_ID, _TYPE = 0x8000, 0x2000, 0x1000, 0x0080, 0x0020
 _PERSISTENT = b"\x02"
-_ACK, _NACK, _MULTIPLE, _REQUEUE = 80, 120, 1, 2
 _FRAME_OVERHEAD = 8
 
 
@@ -101,9 +100,4 @@ def _frame(kind: int, channel: int, payload: bytes) -> bytes:
 
 def ack(channel: int, tag: int, *, multiple: bool = False) -> bytes:
     """basic.ack: of one delivery, or of every one up to it."""
-    return _SETTLE.pack(_METHOD, channel, 13, 60, _ACK, tag, _MULTIPLE if multiple else 0, 0xCE)
-
-
-def requeue(channel: int, tag: int) -> bytes:
-    """basic.nack that gives one delivery back to its queue."""
-    return _SETTLE.pack(_METHOD, channel, 13, 60, _NACK, tag, _REQUEUE, 0xCE)
+    return _ACK.pack(_METHOD, channel, 13, 60, 80, tag, 1 if multiple else 0, 0xCE)

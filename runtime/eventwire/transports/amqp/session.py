@@ -23,29 +23,27 @@ _BUSY = 0.005
 
 
 class Delivered(NamedTuple):
-    """A message as aiormq has it: its delivery tag, the consumer it came by, and itself."""
+    """A message as aiormq has it: its delivery tag, the consumer it came by, itself, how often it was released."""
 
     tag: int
     consumer: str
     raw: DeliveredMessage
+    releases: int = 0
 
 
 class AmqpDelivery:
     """One message handed to one member of a group."""
 
-    __slots__ = ("_consumer", "_session", "_tag", "attempt", "message", "partition")
+    __slots__ = ("_delivered", "_session", "attempt", "message", "partition")
 
     def __init__(self, session: Session, delivered: Delivered, source: TopicPartition) -> None:
         raw = delivered.raw
-        redelivered = bool(raw.redelivered)
+        properties, redelivered = raw.header.properties, bool(raw.redelivered)
         self._session = session
-        self._tag = delivered.tag
-        self._consumer = delivered.consumer
+        self._delivered = delivered
         self.partition = source.partition
-        self.attempt = codec.attempt(raw.header.properties, redelivered=redelivered)
-        self.message: Message = codec.decode(
-            source.topic, raw.header.properties, raw.body, redelivered=redelivered
-        )
+        self.attempt = codec.attempt(properties, redelivered=redelivered) + delivered.releases
+        self.message: Message = codec.decode(source.topic, properties, raw.body, redelivered=redelivered)
 
     @property
     def offset(self) -> int | None:
@@ -54,11 +52,11 @@ class AmqpDelivery:
 
     def ack(self, error: Exception | None = None) -> None:  # noqa: ARG002
         """Settle it; the broker hears of it within the commit interval."""
-        self._session.ack(self._tag)
+        self._session.ack(self._delivered)
 
     def release(self) -> None:
-        """Give it back to its queue."""
-        self._session.release(self._tag, self._consumer)
+        """Have it delivered again, in its place."""
+        self._session.release(self._delivered)
 
 
 class Session:
@@ -84,9 +82,8 @@ class Session:
         self._prefetch = prefetch
         self._batch = max(1, prefetch // 4)
         self._waiting: deque[Delivered] = deque()
-        self._open: set[int] = set()
+        self._open: dict[int, Delivered] = {}
         self._acked: list[int] = []
-        self._released: list[int] = []
         self._floor = 0
         self._above: set[int] = set()
         self._timer: asyncio.Handle | None = None
@@ -95,9 +92,7 @@ class Session:
 
     async def on_message(self, raw: DeliveredMessage) -> None:
         """Take a message from aiormq."""
-        tag, consumer = raw.delivery_tag or 0, raw.consumer_tag or ""
-        self._open.add(tag)
-        self._waiting.append(Delivered(tag, consumer, raw))
+        self._waiting.append(Delivered(raw.delivery_tag or 0, raw.consumer_tag or "", raw))
         self.arrived.set()
 
     def take(self, limit: int) -> list[AmqpDelivery]:
@@ -106,28 +101,35 @@ class Session:
         taken = [waiting.popleft() for _ in range(min(limit, len(waiting)))]
         if not waiting:
             self.arrived.clear()
+        self._open.update([(delivered.tag, delivered) for delivered in taken])
         return [AmqpDelivery(self, delivered, sources[delivered.consumer]) for delivered in taken]
 
-    def ack(self, tag: int) -> None:
-        """Settle a delivery; a second time, or after `drop`, it does nothing."""
-        if tag in self._open:
-            self._open.remove(tag)
-            self._acked.append(tag)
+    def ack(self, delivered: Delivered) -> None:
+        """Settle a delivery; after it was settled or released, or after `drop`, it does nothing."""
+        if self._closes(delivered):
+            self._acked.append(delivered.tag)
             if len(self._acked) == self._batch:
                 self._soon(0)
             elif self._timer is None:
                 self._soon(self._interval)
 
-    def release(self, tag: int, consumer: str) -> None:
-        """Give a delivery back, and what waits behind it in its queue: the queue then delivers in its order again."""
-        if tag not in self._open:
-            return
-        behind = [delivered.tag for delivered in self._waiting if delivered.consumer == consumer]
-        if behind:
-            self._waiting = deque(delivered for delivered in self._waiting if delivered.consumer != consumer)
-        self._open.difference_update((tag, *behind))
-        self._released += (tag, *behind)
-        self._soon(0)
+    def release(self, delivered: Delivered) -> None:
+        """Put a delivery back where it was.
+
+        Not by way of the broker: it would come behind what is here already, and those behind it would have to go
+        back too, each with one more in its delivery count. The broker gets it back when the channel ends.
+        """
+        if self._closes(delivered):
+            place = sum(1 for waiting in self._waiting if waiting.tag < delivered.tag)
+            self._waiting.insert(place, delivered._replace(releases=delivered.releases + 1))
+            self.arrived.set()
+
+    def _closes(self, delivered: Delivered) -> bool:
+        """Whether these are the first words about this delivery."""
+        if self._open.get(delivered.tag) is not delivered:
+            return False
+        del self._open[delivered.tag]
+        return True
 
     def drop(self) -> None:
         """The channel is gone: forget everything."""
@@ -135,7 +137,7 @@ class Session:
             self._timer.cancel()
         for write in self._writes:
             write.cancel()
-        for kept in (self._waiting, self._open, self._acked, self._released):
+        for kept in (self._waiting, self._open, self._acked):
             kept.clear()
         self.arrived.set()
 
@@ -175,18 +177,15 @@ class Session:
 
     def _settlements(self) -> bytes:
         """The frames that settle what was settled since the last call, and remember it as sent."""
-        if not self._acked and not self._released:
+        if not self._acked:
             return b""
-        number = self.channel.number
-        released, acked = sorted(self._released), sorted(self._acked)
-        self._released, self._acked = [], []
-        self._above.update(released, acked)
+        number, acked = self.channel.number, sorted(self._acked)
+        self._acked = []
+        self._above.update(acked)
         while self._floor + 1 in self._above:
             self._floor += 1
             self._above.remove(self._floor)
-        parts = [frames.requeue(number, tag) for tag in released]
         prefix = [tag for tag in acked if tag <= self._floor]
-        if prefix:
-            parts.append(frames.ack(number, prefix[-1], multiple=True))
+        parts = [frames.ack(number, prefix[-1], multiple=True)] if prefix else []
         parts += [frames.ack(number, tag) for tag in acked[len(prefix) :]]
         return b"".join(parts)

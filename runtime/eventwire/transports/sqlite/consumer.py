@@ -91,8 +91,7 @@ class SqliteConsumer:
         await asyncio.sleep(0)  # else a caller that is always served would starve the loop
         pause = self._poll / 4
         while True:
-            if self._closed:
-                raise Closed(f"this consumer of group {self._member.group} is closed")
+            self._check()
             self._news.clear()
             if taken := self._take_again(limit) or await self._take_new(limit):
                 self._received.clear()
@@ -152,6 +151,13 @@ class SqliteConsumer:
         """See Holder.released."""
         self._news.set()
 
+    def _check(self) -> None:
+        if self._closed:
+            raise Closed(f"this consumer of group {self._member.group} is closed")
+        alive = self._alive
+        if alive is not None and alive.done() and not alive.cancelled():
+            raise BrokerError(f"the heartbeat of group {self._member.group} broke") from alive.exception()
+
     # handing out
 
     def _take_again(self, limit: int) -> list[LogDelivery]:
@@ -172,7 +178,7 @@ class SqliteConsumer:
             found = await self._database.read(partial(_read, wanted, limit))
             if not found:
                 return []
-            lost = await self._record(found)
+            await self._record(found)
         except (sqlite3.OperationalError, CommitUnknown) as error:
             logger.warning("group %s: reading failed and is tried again: %s", self._member.group, error)
             await _signal(self._news, _FAULT)
@@ -181,17 +187,17 @@ class SqliteConsumer:
             raise BrokerError(f"group {self._member.group} cannot go on: {error}") from error
         taken: list[LogDelivery] = []
         for lease, messages in found:
-            if lease in self._turns and lease.partition not in lost:
+            if lease in self._turns:  # else it was lost, or is being given up
                 taken += lease.held.take(messages)
         return taken
 
-    async def _record(self, found: Sequence[tuple[Lease, list[Message]]]) -> Collection[int]:
+    async def _record(self, found: Sequence[tuple[Lease, list[Message]]]) -> None:
         """Record before it happens what is handed out: if this process dies, it counts as an attempt."""
         progress = [
             Progress(lease.partition, lease.epoch, lease.held.position, lease.held.next + len(messages))
             for lease, messages in found
         ]
-        return await self._write_progress(progress)
+        await self._write_progress(progress)
 
     # settling
 
@@ -200,7 +206,7 @@ class SqliteConsumer:
         if leases:
             await self._write_progress([lease.progress() for lease in leases])
 
-    async def _write_progress(self, progress: Sequence[Progress]) -> Collection[int]:
+    async def _write_progress(self, progress: Sequence[Progress]) -> None:
         group = self._member.group
         lost = await self._database.write(lambda write: membership.commit(write.connection, group, progress))
         written = {p.partition: p for p in progress}
@@ -208,8 +214,7 @@ class SqliteConsumer:
             if lease.partition in lost and lease.epoch == written[lease.partition].epoch:
                 self._lose(at)
             elif (p := written.get(lease.partition)) is not None and p.epoch == lease.epoch:
-                lease.committed = max(lease.committed, p.committed)
-        return lost
+                lease.committed = p.committed
 
     # membership
 

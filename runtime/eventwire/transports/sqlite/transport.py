@@ -100,7 +100,10 @@ class SqliteTransport:
 
     async def publish(self, topic: TopicSpec, message: Message) -> Receipt:
         """See Transport.publish."""
-        [outcome] = await self.publish_many(topic, (message,))
+        self._check_open()
+        if (too_large := self._too_large(message)) is not None:
+            raise too_large
+        [outcome] = await self._write(topic, (message,))
         if isinstance(outcome, PublishError):
             raise outcome
         return outcome
