@@ -57,7 +57,7 @@ class Raw:
 
 
 async def measure(url: str, events: int, rounds: int) -> dict[str, list[Row]]:
-    """All comparisons on one server. What one comparison publishes, the next consumes."""
+    """All comparisons on one server. Each round leaves its queues empty."""
     connection = await aio_pika.connect(url)
     async with connection, Bus(url, declare=True) as bus:
         channel = await connection.channel()
@@ -69,9 +69,11 @@ async def measure(url: str, events: int, rounds: int) -> dict[str, list[Row]]:
         async def consume(count: int) -> None:
             await ours.consume_as("bench", count)
 
+        publishing = {"aio-pika": raw.publish, "eventwire": ours.publish}
+        consuming = {"aio-pika": raw.consume, "eventwire": consume}
         return {
-            "publish": await compare({"aio-pika": raw.publish, "eventwire": ours.publish}, events, rounds),
-            "consume": await compare({"aio-pika": raw.consume, "eventwire": consume}, events, rounds),
+            "publish": await compare(publishing, events, rounds, after=consuming),
+            "consume": await compare(consuming, events, rounds, before=publishing),
         }
 
 

@@ -90,8 +90,8 @@ def lowest_pins() -> list[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras: dict[str, list[str]] = project["optional-dependencies"]
     product = [*project["dependencies"], *(line for name in PRODUCT_EXTRAS for line in extras[name])]
-    bounds = dict(_bound(line) for line in product)
-    tools = {_bound(line)[0] for line in extras["dev"]} - bounds.keys() - {"eventwire"}
+    bounds = dict(bound_of(line) for line in product)
+    tools = {bound_of(line)[0] for line in extras["dev"]} - bounds.keys() - {"eventwire"}
     pinned = dict(
         line.split("==") for line in (ROOT / "constraints.txt").read_text().split("\n") if "==" in line
     )
@@ -100,7 +100,8 @@ def lowest_pins() -> list[str]:
     ]
 
 
-def _bound(requirement: str) -> tuple[str, str]:
+def bound_of(requirement: str) -> tuple[str, str]:
+    """The name of a requirement and the lowest version that it allows."""
     match = re.match(r"([\w-]+)(?:\[[\w,-]+\])?(?:[>=]=([\w.]+))?", requirement)
     if match is None:
         raise ValueError(f"pyproject.toml: {requirement!r} is no requirement with a lower bound")

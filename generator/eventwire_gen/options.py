@@ -33,6 +33,11 @@ def event_options(message: DescriptorProto) -> EventOptions:
     return message.options.Extensions[options_pb2.event]
 
 
+def has_event_options(message: DescriptorProto) -> bool:
+    """Whether a message has the event option."""
+    return message.options.HasExtension(options_pb2.event)
+
+
 def header_option(field: FieldDescriptorProto) -> str | None:
     """The header that a field is copied into, if any."""
     if not field.options.HasExtension(options_pb2.field):

@@ -10,7 +10,14 @@ from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto
 from eventwire.v1.options_pb2 import TopicOptions
 from eventwire_gen import names
 from eventwire_gen.faults import Place
-from eventwire_gen.options import topic_options, topic_place
+from eventwire_gen.options import (
+    event_place,
+    has_event_options,
+    header_option,
+    header_place,
+    topic_options,
+    topic_place,
+)
 from eventwire_gen.run import Run
 from eventwire_gen.schema import Declared, declared_in
 
@@ -75,6 +82,7 @@ def _shape(run: Run, declared: Declared, options: TopicOptions) -> Shape:
         return Shape(declared, options, (Member(declared.place, declared),), envelope=False)
     members = tuple(_members(run, declared, oneof))
     _check_twice(run, declared, members)
+    _check_unused(run, declared, members)
     return Shape(declared, options, members, envelope=True)
 
 
@@ -109,6 +117,18 @@ def _member(run: Run, member: Member) -> Iterator[Member]:
     else:
         text = f"{member.message.full_name} is a topic itself and cannot be an event of another one"
         run.faults.add(member.place, text)
+
+
+def _check_unused(run: Run, declared: Declared, members: tuple[Member, ...]) -> None:
+    if has_event_options(declared.proto):
+        text = (
+            f"{declared.full_name} is the envelope of its events: set (eventwire.v1.event) on their messages"
+        )
+        run.faults.add(event_place(declared.place), text)
+    for member in members:
+        if member.field is not None and header_option(member.field) is not None:
+            text = f'member "{member.field.name}" holds an event and cannot be a header: mark a field of the event'
+            run.faults.add(header_place(member.place), text)
 
 
 def _check_twice(run: Run, declared: Declared, members: tuple[Member, ...]) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from contextvars import copy_context
 from typing import Any, TypeAlias
 
 from eventwire.context import Context
@@ -65,9 +67,20 @@ def _call(
     return _in_thread(method, threads) if issubclass(cls, SyncHandler) else method
 
 
-def _in_thread(method: Callable[[Any, Context], None], threads: Callable[[], Executor]) -> Call:
+def _in_thread(method: Callable[[Any, Context], object], threads: Callable[[], Executor]) -> Call:
+    def handle(event: Any, context: Context) -> None:
+        try:
+            outcome = method(event, context)
+        except StopIteration as error:  # no future can carry it: the handler would never end
+            raise RuntimeError("the handler raised StopIteration") from error
+        if inspect.isawaitable(outcome):
+            raise HandlerError(
+                f"{method.__qualname__} returned an awaitable in a sync handler: nobody awaits it"
+            )
+
     async def call(event: Any, context: Context) -> None:
-        await asyncio.get_running_loop().run_in_executor(threads(), method, event, context)
+        run = copy_context().run  # the thread sees the context variables that middleware set
+        await asyncio.get_running_loop().run_in_executor(threads(), run, handle, event, context)
 
     return call
 

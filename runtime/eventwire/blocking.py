@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Mapping
-from concurrent.futures import Future
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
+from concurrent.futures import CancelledError, Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
@@ -31,10 +31,11 @@ class BlockingBus:
         self._bus = bus
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._guard = threading.Lock()  # nothing is given to a loop that ends
 
     def __enter__(self) -> Self:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="eventwire", daemon=True)
+        self._thread = threading.Thread(target=_serve, args=(self._loop,), name="eventwire", daemon=True)
         self._thread.start()
         try:
             self.run(self._bus.start())
@@ -57,22 +58,38 @@ class BlockingBus:
 
     def run(self, work: Coroutine[Any, Any, R]) -> R:
         """Run a coroutine in the bus's loop and wait for it. Raises what it raises, and Closed."""
-        if self._loop is None:
-            work.close()
-            raise Closed("the blocking bus is not open: use `with bus.blocking() as blocking:`")
-        future: Future[R] = asyncio.run_coroutine_threadsafe(work, self._loop)
+        with self._guard:
+            if self._loop is None:
+                work.close()
+                raise Closed("the blocking bus is not open: use `with bus.blocking() as blocking:`")
+            future: Future[R] = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
+        except CancelledError as error:
+            raise Closed("the blocking bus was closed in another thread before this was done") from error
         except BaseException:
             future.cancel()
             raise
 
     def _stop(self) -> None:
-        loop, self._loop = self._loop, None
+        with self._guard:
+            loop, self._loop = self._loop, None
         if loop is not None and self._thread is not None:
             loop.call_soon_threadsafe(loop.stop)
             self._thread.join()
-            loop.close()
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    """Run the loop until it is stopped; what is still under way then ends as cancelled, so that no thread waits on."""
+    loop.run_forever()
+    loop.run_until_complete(_cancel(asyncio.all_tasks(loop)))
+    loop.close()
+
+
+async def _cancel(tasks: Collection[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class BlockingPublisher(Generic[E_contra]):

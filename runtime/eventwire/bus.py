@@ -86,11 +86,14 @@ class Bus:
                 for transport in self._transports.values():
                     stack.push_async_callback(transport.close)
                     await transport.connect()
+                if self._closed:
+                    raise Closed("the bus was closed while it connected")
                 self._open = stack.pop_all()
 
     async def close(self) -> None:
         """Flush and disconnect, also when a broker is gone: bounded by about 5 seconds each. Idempotent."""
         self._closed = True
+        self._routes.clear()
         if self._open is not None:
             stack, self._open = self._open, None
             await stack.aclose()

@@ -81,7 +81,7 @@ class Context:
 
     def attribute(self, name: str) -> str | None:
         """A CloudEvents attribute without its prefix (`time`, `subject`, an extension), or None."""
-        value = self._incoming.attributes.get(name) if self._incoming else None
+        value = self._incoming.attribute(name) if self._incoming else None
         return None if value is None else value.decode(errors="replace")
 
     @property

@@ -5,6 +5,7 @@ Outermost first: the application's middleware, dead letter, read, retry, timeout
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from eventwire.binding import Calls
 from eventwire.context import Context
 from eventwire.counts import Counts
 from eventwire.deadline import Deadlines
-from eventwire.errors import CapabilityError, PublishUnknown
+from eventwire.errors import CapabilityError, ConfigurationError, HandlerCancelled, PublishUnknown
 from eventwire.message import Message
 from eventwire.middleware.base import HandleNext, Middleware, handle_chain
 from eventwire.middleware.dead_letter import DeadLetter, Park
@@ -44,11 +45,16 @@ class Policies:
 
 
 def dead_letter_spec(topic: Topic[Any], policies: Policies) -> TopicSpec | None:
-    """The group's dead letter topic, or None where it is disabled."""
+    """The group's dead letter topic, or None where it is disabled. Raises ConfigurationError for the topic itself."""
     policy = policies.dead_letter or topic.dead_letter
     if policy.disabled:
         return None
     name = policy.topic.replace("{topic}", topic.name).replace("{group}", policies.group)
+    if name == topic.name:
+        raise ConfigurationError(
+            f"topic {topic.name}: its dead letter is the topic itself, so a failed event would come back for ever: "
+            "name another, for example `{topic}.{group}.dead`"
+        )
     return TopicSpec(name, queue=True)
 
 
@@ -92,9 +98,10 @@ def chain(
 ) -> HandleNext:
     """The topic's chain, ending in the handlers."""
     reader = Reader(topic, bus.transport(topic).features)
+    dead_letter = dead_letter_of(bus, topic, policies, counts, deadlines)
     layers: list[Middleware] = [
-        *policies.middleware,
-        dead_letter_of(bus, topic, policies, counts, deadlines),
+        *((dead_letter, *policies.middleware) if policies.middleware else ()),  # one that fails loses no event either
+        dead_letter,
         Read(reader, calls.keys(), topic.unknown_events, policies.unhandled, counts),
         RetryInPlace(retry_policy(topic, policies), counts),
     ]
@@ -105,7 +112,14 @@ def chain(
 
     async def call(context: Context) -> None:
         incoming = context.incoming
-        await calls[incoming.event if incoming.data is not None else None](context.event, context)
+        try:
+            await calls[incoming.event if incoming.data is not None else None](context.event, context)
+        except asyncio.CancelledError as error:
+            if (task := asyncio.current_task()) is None or task.cancelling():
+                raise
+            raise HandlerCancelled(
+                "the handler ended as cancelled by something that it awaited, not by the worker"
+            ) from error
 
     return handle_chain(layers, call)
 

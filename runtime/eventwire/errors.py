@@ -22,6 +22,7 @@ EventwireError
 │   ├── UnknownEvent
 │   └── ValidationFailed
 ├── HandlerTimeout            an attempt took longer than the worker's timeout
+├── HandlerCancelled          an attempt ended as cancelled, though nobody cancelled it
 ├── WorkerStopped             an event could not be handled and nothing else is allowed
 ├── Closed                    used after close()
 └── Signal                    raised by handlers to steer
@@ -132,6 +133,10 @@ class ValidationFailed(ReadError):
 
 class HandlerTimeout(EventwireError):
     """An attempt took longer than the worker's `timeout`; it was cancelled."""
+
+
+class HandlerCancelled(EventwireError):
+    """An attempt let the cancellation of something that it awaited through, as if the worker had cancelled it."""
 
 
 class WorkerStopped(EventwireError):

@@ -10,7 +10,18 @@ import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias, cast, get_args, get_type_hints
+from functools import partial
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    NamedTuple,
+    TypeAlias,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from eventwire.errors import HandlerError
 from eventwire.topic import Event, Topic
@@ -64,7 +75,8 @@ def _check(cls: type[_Handles], entries: Mapping[str, Entry], *, is_sync: bool) 
     for base in cls.__mro__:
         if issubclass(base, _Handles) and base.eventwire_generated:
             continue
-        for name, method in vars(cast("type[object]", base)).items():
+        for name in vars(cast("type[object]", base)):
+            method = getattr(base, name)  # as it is called: unwrapped of classmethod, staticmethod, partialmethod
             if name.startswith("on_") and callable(method):
                 _check_method(cls, name, method, entries, is_sync=is_sync)
 
@@ -80,14 +92,14 @@ def _check_method(cls: type, name: str, method: Any, entries: Mapping[str, Entry
         raise HandlerError(
             f"{cls.__qualname__}.{name} is `async def` in a sync handler: write `def`, or derive from Handler"
         )
-    if not is_sync and inspect.isfunction(method) and not _may_be_awaited(method):
+    if not is_sync and inspect.isroutine(method) and not inspect.iscoroutinefunction(inspect.unwrap(method)):
         raise HandlerError(
             f"{cls.__qualname__}.{name} is a plain `def`: write `async def`, or derive from the SyncHandler"
         )
-
-
-def _may_be_awaited(method: Any) -> bool:
-    return inspect.iscoroutinefunction(method) or hasattr(method, "__wrapped__")
+    if _inherited(cls, name):
+        raise HandlerError(
+            f"{cls.__qualname__}.{name} is hidden by the generated method: name its class before the generated one"
+        )
 
 
 class Handler(_Handles):
@@ -118,7 +130,7 @@ def handled(cls: type[AnyHandler]) -> dict[str, Entry]:
     return entries
 
 
-def _inherited(cls: type[AnyHandler], name: str) -> bool:
+def _inherited(cls: type, name: str) -> bool:
     """Whether the method found first is a generated one."""
     owner = next(base for base in cls.__mro__ if name in vars(base))
     return issubclass(owner, _Handles) and owner.eventwire_generated
@@ -126,7 +138,10 @@ def _inherited(cls: type[AnyHandler], name: str) -> bool:
 
 def handler_class(factory: HandlerFactory) -> type[AnyHandler]:
     """The class of the handlers that a factory makes, by its return annotation. Raises HandlerError."""
-    function = getattr(factory, "__wrapped__", factory)
+    made: Any = factory
+    while isinstance(made, partial):
+        made = made.func
+    function = inspect.unwrap(made)
     try:
         hints = get_type_hints(function if inspect.isroutine(function) else type(function).__call__)
     except (NameError, TypeError) as error:
@@ -134,6 +149,7 @@ def handler_class(factory: HandlerFactory) -> type[AnyHandler]:
             f"the annotations of handler factory {_name(factory)} cannot be resolved: {error}"
         ) from error
     for candidate in get_args(hints.get("return")):
+        candidate = get_origin(candidate) or candidate  # noqa: PLW2901  Billing[int] makes a Billing
         if isinstance(candidate, type) and issubclass(candidate, Handler | SyncHandler):
             return candidate
     raise HandlerError(

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable
 from typing import TypeAlias
 
+from eventwire.errors import WorkerStopped
 from eventwire.transport import Delivery, TopicPartition
 
 Handle: TypeAlias = "Callable[[Delivery, Runner], Awaitable[Exception | None]]"
@@ -18,6 +19,7 @@ Handle: TypeAlias = "Callable[[Delivery, Runner], Awaitable[Exception | None]]"
 LaneOf: TypeAlias = Callable[[Delivery], Hashable | None]
 """The lane a delivery belongs to; None for one of its own."""
 
+_STRAY = "a handling ended as cancelled, though nobody cancelled it: a middleware or the transport let it through"
 _SLICE = 0.01
 """Seconds that a runner whose handlers never wait keeps the event loop."""
 
@@ -32,43 +34,50 @@ class Lane(deque[Delivery]):
 class Runner:
     """One of the tasks that handle deliveries, and what it is doing."""
 
-    __slots__ = ("_nap", "abandoned", "delivery", "task")
+    __slots__ = ("_abandoned", "_cancels", "_napping", "delivery", "task")
 
     def __init__(self) -> None:
         self.delivery: Delivery | None = None
-        self.abandoned = False
-        self._nap: asyncio.Future[None] | None = None
         self.task: asyncio.Task[None] | None = None
+        self._abandoned = False
+        self._napping = False
+        self._cancels = 0
 
     async def sleep(self, seconds: float) -> None:
         """Wait before a retry. Ends as cancelled, the delivery given back, when the lanes drain."""
-        if self.abandoned:
-            raise asyncio.CancelledError
-        loop = asyncio.get_running_loop()
-        self._nap = loop.create_future()
-        timer = loop.call_later(seconds, _wake, self._nap)
+        if self._abandoned or self.cancelled():
+            self.cancel()
+        self._napping = True
         try:
-            await self._nap
+            await asyncio.sleep(seconds)
         finally:
-            timer.cancel()
-            self._nap = None
+            self._napping = False
 
     def interrupt_sleep(self) -> None:
         """End a wait before a retry, or the next one as soon as it begins; handlers go on."""
-        self.abandoned = True
-        if self._nap is not None:
-            self._nap.cancel()
-
-    def refuse_if_cancelled(self) -> None:
-        """Raise CancelledError when a handler swallowed it: what was cancelled did not finish."""
-        if self.task is not None and self.task.cancelling():
-            raise asyncio.CancelledError
+        self._abandoned = True
+        if self._napping:
+            self.cancel()
 
     def cancel(self) -> None:
         """Cancel the delivery being handled; the runner goes on."""
-        self.abandoned = True
+        self._abandoned = True
         if self.task is not None and self.delivery is not None:
+            self._cancels += 1
             self.task.cancel()
+
+    def cancelled(self) -> bool:
+        """Whether anybody asked the task to stop, though a handler may have swallowed it."""
+        return self.task is not None and self.task.cancelling() > 0
+
+    def done(self) -> bool:
+        """Forget the delivery, and the cancellations that were meant for it; whether none was meant for the task."""
+        self.delivery = None
+        self._abandoned = False
+        while self.task is not None and self._cancels:
+            self._cancels -= 1
+            self.task.uncancel()
+        return not self.cancelled()
 
 
 class Lanes:
@@ -115,10 +124,10 @@ class Lanes:
         When it returns, nothing of the partitions is being handled.
         """
         self._give_back(partitions)
-        busy = self._busy(partitions)
-        for runner in busy:
+        for runner in self._busy(partitions):
             runner.interrupt_sleep()
         await self._finish(partitions, seconds)
+        self._give_back(partitions)  # what a fetch that was under way has brought
         for runner in self._busy(partitions):
             runner.cancel()
         await self._finish(partitions, None)
@@ -169,12 +178,16 @@ class Lanes:
                 continue
             lane = self._ready.popleft()
             self._wake_one()
-            while lane:
+            turn = len(lane)  # what comes in meanwhile waits behind the other lanes
+            while lane and turn > 0:
+                turn -= 1
                 await self._one(lane, runner)
                 if loop.time() - began > _SLICE:
                     await asyncio.sleep(0)
                     began = loop.time()
-            if lane.key is not None:
+            if lane:
+                self._ready.append(lane)
+            elif lane.key is not None:
                 del self._lanes[lane.key]
 
     async def _next(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -187,24 +200,21 @@ class Lanes:
         delivery = runner.delivery = lane[0]
         try:
             failure = await self._handle(delivery, runner)
-            runner.refuse_if_cancelled()
-            delivery.ack(failure)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
+            if not runner.cancelled():
+                raise WorkerStopped(_STRAY) from error
             delivery.release()
-            self._survive(runner)
+        else:
+            if runner.cancelled():  # a handler swallowed it: what was cancelled did not finish
+                delivery.release()
+            else:
+                delivery.ack(failure)
         finally:
             lane.popleft()
-            runner.delivery = None
-            runner.abandoned = False
             self.waiting -= 1
             self._settled.set()
-
-    def _survive(self, runner: Runner) -> None:
-        """Go on after a delivery was cancelled, unless the runner itself was."""
-        task = runner.task
-        if not runner.abandoned or task is None:
-            raise asyncio.CancelledError
-        if task.cancelling() and task.uncancel():
+            goes_on = runner.done()
+        if not goes_on:
             raise asyncio.CancelledError
 
     def _wake_one(self) -> None:
@@ -221,7 +231,3 @@ class Lanes:
 def _within(delivery: Delivery, partitions: Collection[TopicPartition] | None) -> bool:
     return partitions is None or (delivery.message.topic, delivery.partition) in partitions
 
-
-def _wake(nap: asyncio.Future[None]) -> None:
-    if not nap.done():
-        nap.set_result(None)

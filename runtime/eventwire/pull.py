@@ -15,6 +15,7 @@ from eventwire.dispatch import Policies, dead_letter_of, dead_letter_spec
 from eventwire.errors import Reject
 from eventwire.middleware.base import handle_chain
 from eventwire.middleware.read import Read
+from eventwire.middleware.validation import Validation
 from eventwire.policy import Start, Unhandled
 from eventwire.route import require_order, spec_of
 from eventwire.topic import Topic
@@ -55,7 +56,7 @@ class Pulled(Generic[E_co]):
 class Pull(Generic[E_co]):
     """An endless async iterator over a topic's events. For one task.
 
-    What cannot be read goes to the dead letter and unknown types follow the topic's `unknown_events`: neither is
+    What cannot be read, or the bus's validator refuses, goes to the dead letter and unknown types follow the topic's `unknown_events`: neither is
     yielded.
     """
 
@@ -69,7 +70,8 @@ class Pull(Generic[E_co]):
         self._dead_letter = dead_letter_of(bus, topic, policies, self.counts, Deadlines(30.0))
         reader = Reader(topic, bus.transport(topic).features)
         read = Read(reader, topic.events, topic.unknown_events, policies.unhandled, self.counts)
-        self._chain = handle_chain([self._dead_letter, read], _nothing)
+        checks = [Validation(bus.validate)] if bus.validate is not None else []
+        self._chain = handle_chain([self._dead_letter, read, *checks], _nothing)
 
     def __aiter__(self) -> Self:
         return self
@@ -85,7 +87,7 @@ class Pull(Generic[E_co]):
             except BaseException:
                 delivery.release()
                 raise
-            if context.event is not None:
+            if context.event is not None and context.failure is None:
                 return Pulled(cast("E_co", context.event), context, self._dead_letter)
             delivery.ack(context.failure)
 

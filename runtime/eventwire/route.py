@@ -133,8 +133,8 @@ class Route:
             if value
         ]
         if self._session:
-            known = cause.incoming.attributes
-            found += [(name, known[name]) for name in sorted(self._session) if name in known]
+            known = ((name, cause.incoming.attribute(name)) for name in sorted(self._session))
+            found += [(name, value) for name, value in known if value is not None]
         return found
 
     def _inherited_headers(self, cause: Context) -> Headers:

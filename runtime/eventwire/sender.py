@@ -78,7 +78,8 @@ class Publisher(Generic[E_contra]):
         """Publish many events in constant memory, at most `max_in_flight` of them unconfirmed at a time.
 
         Events of one key are written in the order given. Raises nothing for a single event: what was not confirmed is
-        listed in the receipt with its error; the others are confirmed.
+        listed in the receipt with its error; the others are confirmed. What `events` itself raises is raised here, and
+        what it gave before may be written.
         """
         return await self._sender.send_many(self._topic, events, headers=headers, max_in_flight=max_in_flight)
 

@@ -128,6 +128,11 @@ class Topic(Generic[E_co]):
         return MappingProxyType({event.type: event for event in self.events})
 
     @cached_property
+    def by_number(self) -> Mapping[int | None, Event[Any]]:
+        """The events by the number of the oneof member that holds them."""
+        return MappingProxyType({event.number: event for event in self.events})
+
+    @cached_property
     def by_message(self) -> Mapping[type[Any], Event[Any]]:
         """The events by message class."""
         return MappingProxyType({event.message: event for event in self.events})

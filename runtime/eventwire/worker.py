@@ -17,7 +17,7 @@ from eventwire.context import Context
 from eventwire.counts import Counts
 from eventwire.deadline import Deadlines
 from eventwire.dispatch import Policies, chain, dead_letter_spec
-from eventwire.errors import ConfigurationError, EventwireError
+from eventwire.errors import Closed, ConfigurationError, EventwireError
 from eventwire.handler import AnyHandler, HandlerFactory
 from eventwire.lanes import Lanes, Runner
 from eventwire.middleware.base import Middleware
@@ -67,6 +67,8 @@ class Worker:
             raise ConfigurationError("a worker needs the name of its consumer group")
         if concurrency < 1 or max_uncommitted < 1:
             raise ConfigurationError("concurrency and max_uncommitted are 1 or more")
+        if timeout is not None and timeout <= 0:
+            raise ConfigurationError("timeout is more than 0 seconds, or None for no limit")
         self.counts = Counts()
         self._bus = bus
         self._bound = bind(handlers, self._threads)
@@ -80,6 +82,10 @@ class Worker:
         self._concurrency = concurrency
         self._pool: Executor | None = None
         self._topics = {topic.name: topic for topic in self._bound}
+        if len(self._topics) < len(self._bound):
+            raise ConfigurationError(
+                "two of the handlers' topics have one name: write a worker for each, or give one another name"
+            )
         self._ordered = {name for name, topic in self._topics.items() if topic.ordering is Ordering.PER_KEY}
         deadlines = Deadlines(_SETTLE_TIMEOUT)
         self._chains = {
@@ -92,16 +98,21 @@ class Worker:
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
         self._reading = asyncio.Event()
+        self._ran = False
         self._background: asyncio.Task[None] | None = None
+        self._host: asyncio.Task[Any] | None = None
+        self._interrupted = False
 
     # --- life
 
     async def run(self) -> None:
         """Work until `stop()`, SIGTERM or SIGINT; then drain within `grace`. A second signal stops at once. Once only.
 
-        Starts the bus when it is not started, and then closes it too. Raises CapabilityError, TopicMissing,
-        Unreachable, BrokerError and WorkerStopped; nothing that was not handled is acknowledged.
+        Starts the bus when it is not started, and then closes it too. Of several workers in one process one runs, inside
+        the blocks (`async with`) of the others: an event loop has one place for signal handlers. Raises CapabilityError,
+        TopicMissing, Unreachable, BrokerError, WorkerStopped and Closed; nothing that was not handled is acknowledged.
         """
+        self._once()
         with self._signals():
             await self._run()
 
@@ -110,23 +121,44 @@ class Worker:
         self._stop.set()
 
     async def __aenter__(self) -> Self:
-        """Work in the background, without signal handlers; return when every topic is being read."""
-        self._background = asyncio.create_task(self._run(), name=f"eventwire worker {self._policies.group}")
+        """Work in the background, without signal handlers; return when every topic is being read.
+
+        When the worker fails, the block is cancelled, and raises the worker's error.
+        """
+        self._once()
+        background = asyncio.create_task(self._run(), name=f"eventwire worker {self._policies.group}")
         reading = asyncio.create_task(self._reading.wait())
         try:
-            await asyncio.wait({self._background, reading}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({background, reading}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            await _end([background])
+            raise
         finally:
             reading.cancel()
-        if self._background.done():
-            await self._background
+        if background.done():
+            await background
+        self._background, self._host = background, asyncio.current_task()
+        background.add_done_callback(self._failed)
         return self
+
+    def _failed(self, background: asyncio.Task[None]) -> None:
+        if self._host is not None and not background.cancelled() and background.exception() is not None:
+            self._interrupted = self._host.cancel()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        host, self._host = self._host, None
+        if host is not None and self._interrupted:
+            host.uncancel()
         self.stop()
         if self._background is not None:
             await self._background
+
+    def _once(self) -> None:
+        if self._ran:
+            raise Closed("a worker runs once: make a new one")
+        self._ran = True
 
     async def _run(self) -> None:
         started = self._bus.started

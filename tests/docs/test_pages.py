@@ -29,11 +29,7 @@ def parameters(*directives: str) -> list[ParameterSet]:
 
 
 def shell_blocks(page: Page) -> list[Block]:
-    return [
-        block
-        for block in page.blocks
-        if block.language in SHELLS and block.directive in {"", "fails"}
-    ]
+    return [block for block in page.blocks if block.language in SHELLS and block.directive in {"", "fails"}]
 
 
 def run_python(page: Page, folder: Path) -> None:

@@ -84,3 +84,15 @@ def test_pyright_strict_passes(tree: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout
+
+
+def test_ruff_would_leave_the_modules_as_they_are(tree: Path) -> None:
+    # A class named by a keyword brings a block of its own, whose blank lines are not ruff's.
+    files = [str(path) for path in tree.rglob("*_eventwire.py") if path.stem != "keyword_names_eventwire"]
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", "format", "--isolated", "--line-length=110", "--diff", *files],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout

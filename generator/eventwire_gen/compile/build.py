@@ -1,6 +1,7 @@
 """One run: select, compile, generate, mend, write."""
 
 import importlib
+import importlib.util
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,6 +12,7 @@ from google.protobuf.compiler.plugin_pb2 import CodeGeneratorRequest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 
+from eventwire_gen import pyi
 from eventwire_gen.backends import PROTOBUF
 from eventwire_gen.compile.imports import Imports, carried
 from eventwire_gen.compile.includes import installed
@@ -20,7 +22,7 @@ from eventwire_gen.compile.protoc import Compiled, start
 from eventwire_gen.compile.sources import Selection, select
 from eventwire_gen.faults import Refused
 from eventwire_gen.options import topic_options
-from eventwire_gen.python_names import pb2_module
+from eventwire_gen.python_names import is_external, is_shipped, module_path, pb2_module
 from eventwire_gen.schema import declared_in
 from eventwire_gen.settings import Settings
 
@@ -73,6 +75,7 @@ def build(job: Job) -> Built:
     warnings = (
         *compiled.warnings,
         *_hidden(selection, job.settings.package),
+        *_absent(request, job),
         *_unloadable(request, selection),
     )
     return Built(output, output.difference(), len(selection.sources), _topics(request), warnings)
@@ -93,9 +96,20 @@ def _compile(selection: Selection, job: Job) -> tuple[CodeGeneratorRequest, Comp
 def _messages(compiled: Compiled, request: CodeGeneratorRequest, settings: Settings) -> Mapping[str, bytes]:
     if settings.backend is not PROTOBUF:
         return compiled.files
-    moved = frozenset(map(pb2_module, request.file_to_generate))
-    imports = Imports(settings.package, moved, carried(request.proto_file))
-    return {name: imports.mend(data.decode()).encode() for name, data in compiled.files.items()}
+    stubs = {} if settings.package is not None else _stubs_of_googleapis(request)
+    imports = Imports(settings.package, carried(request.proto_file))
+    return {**{name: imports.mend(data.decode()).encode() for name, data in compiled.files.items()}, **stubs}
+
+
+def _stubs_of_googleapis(request: CodeGeneratorRequest) -> dict[str, bytes]:
+    """Stubs for imported modules of googleapis-common-protos, which has no py.typed: mypy ignores what it has."""
+    files = {file.name: file for file in request.proto_file}
+    wanted = {name: pb2_module(name) for name in files.keys() - set(request.file_to_generate)}
+    return {
+        module_path(module, ".pyi"): pyi.render(files[name], files, None).encode()
+        for name, module in sorted(wanted.items())
+        if name.startswith("google/") and is_external(module) and not is_shipped(module)
+    }
 
 
 def _packages(files: Iterable[str], job: Job) -> dict[str, bytes]:
@@ -109,6 +123,24 @@ def _topics(request: CodeGeneratorRequest) -> int:
     selected = set(request.file_to_generate)
     files = [file for file in request.proto_file if file.name in selected]
     return sum(topic_options(declared.proto) is not None for file in files for declared in declared_in(file))
+
+
+def _absent(request: CodeGeneratorRequest, job: Job) -> Iterator[str]:
+    """Yield a warning for each imported file whose module this run does not make and nobody else has."""
+    made = set(request.file_to_generate)
+    for file in request.proto_file:
+        module = pb2_module(file.name)
+        if file.name in made or is_external(module) or (job.out / module_path(module)).exists():
+            continue
+        if job.settings.package is not None or not _importable(module):
+            yield f"warning: {file.name} is imported and not compiled: put its folder under --proto, too"
+
+
+def _importable(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ImportError:
+        return False
 
 
 def _unloadable(request: CodeGeneratorRequest, selection: Selection) -> Iterator[str]:

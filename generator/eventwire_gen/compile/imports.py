@@ -6,7 +6,7 @@ touched; the descriptor itself is one line of bytes.
 """
 
 import re
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
@@ -14,8 +14,9 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from eventwire_gen.python_names import has_keyword, is_external, pb2_module
 
 _DESCRIPTOR = "\nDESCRIPTOR = "
-_PLAIN = re.compile(r"^import (?P<name>\S.*?_pb2) as (?P<alias>\S.*)$", re.MULTILINE)
-_FROM = re.compile(r"^from (?P<parent>\S.*?) import (?P<name>\S.*?_pb2) as (?P<alias>\S.*)$", re.MULTILINE)
+_PLAIN = re.compile(
+    r"^(from (?P<parent>\S.*?) )?import (?P<name>\S.*?_pb2) as (?P<alias>\S.*)$", re.MULTILINE
+)
 _LOADED = re.compile(r"^(?P<alias>\S.*?) = importlib\.import_module\('(?P<module>[^']+)'\)$", re.MULTILINE)
 _STAR = re.compile(r"^from (?P<module>\S.*?_pb2) import \*$", re.MULTILINE)
 _COPIED = re.compile(
@@ -27,55 +28,51 @@ _BUILT = re.compile(r"(BuildTopDescriptorsAndMessages\(DESCRIPTOR, ')(?P<module>
 
 @dataclass(frozen=True, slots=True)
 class Imports:
-    """The imports of one run: ``moved`` are the modules that are below ``package``, if there is one.
+    """The imports of one run, whose modules are below ``package``, if there is one.
 
     ``carried`` are serialized files by module that protobuf's Python does not have.
     """
 
     package: str | None
-    moved: Container[str]
     carried: Mapping[str, bytes]
 
     def mend(self, source: str) -> str:
         """Return the text of a ``_pb2.py`` with imports that work where it will stand."""
         head, descriptor, rest = source.partition(_DESCRIPTOR)
         head = _COPIED.sub(self._copied, head)
-        head = _LOADED.sub(
-            lambda found: f"{_name(found['alias'])} = {_loaded(self._placed(found['module']))}", head
-        )
-        head = _PLAIN.sub(lambda found: self._import(found["name"], found["alias"]), head)
-        head = _FROM.sub(
-            lambda found: self._import(f"{found['parent']}.{found['name']}", found["alias"]), head
-        )
-        head = _STAR.sub(lambda found: self._star(found["module"]), head)
-        return (
-            head
-            + descriptor
-            + _BUILT.sub(lambda found: found[1] + self._placed(found["module"]) + found[3], rest)
-        )
+        head = _LOADED.sub(self._loaded, head)
+        head = _PLAIN.sub(self._imported, head)
+        head = _STAR.sub(self._star, head)
+        return head + descriptor + _BUILT.sub(self._built, rest)
 
     def _placed(self, module: str) -> str:
-        if self.package is None or is_external(module) or module not in self.moved:
-            return module
-        return f"{self.package}.{module}"
+        return module if self.package is None or is_external(module) else f"{self.package}.{module}"
 
-    def _import(self, module: str, alias: str) -> str:
-        placed = self._placed(module)
+    def _built(self, found: re.Match[str]) -> str:
+        return found[1] + self._placed(found["module"]) + found[3]
+
+    def _loaded(self, found: re.Match[str]) -> str:
+        return f"{_name(found['alias'])} = {_load(self._placed(found['module']))}"
+
+    def _imported(self, found: re.Match[str]) -> str:
+        module = ".".join(filter(None, [found["parent"], found["name"]]))
+        placed, alias = self._placed(module), found["alias"]
         if has_keyword(placed):
-            return f"import importlib\n{_name(alias)} = {_loaded(placed)}"
+            return f"import importlib\n{_name(alias)} = {_load(placed)}"
         parent, _, name = placed.rpartition(".")
         line = f"from {parent} import {name} as {alias}" if parent else f"import {name} as {alias}"
-        if module not in self.carried:
-            return line
-        added = f"_descriptor_pool.Default().AddSerializedFile({self.carried[module]!r})"
+        return self._carried(line, alias, self.carried[module]) if module in self.carried else line
+
+    def _carried(self, line: str, alias: str, file: bytes) -> str:
         needed = "__import__('google.protobuf.descriptor_pb2')"
+        added = f"_descriptor_pool.Default().AddSerializedFile({file!r})"
         return f"try:\n  {line}\nexcept ImportError:\n  {needed}\n  {alias} = {added}"
 
-    def _star(self, module: str) -> str:
-        placed = self._placed(module)
+    def _star(self, found: re.Match[str]) -> str:
+        placed = self._placed(found["module"])
         if not has_keyword(placed):
             return f"from {placed} import *"
-        public = f"vars({_loaded(placed)}).items() if not name.startswith('_')"
+        public = f"vars({_load(placed)}).items() if not name.startswith('_')"
         return f"import importlib\nglobals().update((name, value) for name, value in {public})"
 
     def _copied(self, found: re.Match[str]) -> str:
@@ -98,7 +95,7 @@ def carried(files: Iterable[FileDescriptorProto]) -> dict[str, bytes]:
     return found
 
 
-def _loaded(module: str) -> str:
+def _load(module: str) -> str:
     return f"importlib.import_module({module!r})"
 
 

@@ -54,7 +54,10 @@ class DeadLetter(Middleware):
         except WorkerStopped:
             raise
         except Exception as error:  # noqa: BLE001  whatever a handler raises, its event must not be lost
-            await self.set_aside(context, error)
+            if context.failure is None:
+                await self.set_aside(context, error)
+            else:  # a middleware failed after the event was set aside
+                _log.error("event %s of %s, after it was set aside:", context.id, context.topic.name, exc_info=error)
 
     async def set_aside(self, context: Context, error: Exception) -> None:
         """Dead-letter a delivery, or stop or drop where there is no dead letter."""
@@ -80,12 +83,14 @@ class DeadLetter(Middleware):
         _log.error("dropped: %s", text)
 
     async def _publish(self, context: Context, message: Message) -> None:
+        whole = message
         for attempt in count(1):
             try:
                 await self._park(message)
-            except TooLarge:
-                message = pointer(message)
             except PublishError as error:
+                if isinstance(error, TooLarge) and message is whole:
+                    message = pointer(whole)
+                    continue
                 _log.error(
                     "dead letter %s: attempt %d to publish failed, trying again: %s",
                     self._name,

@@ -11,7 +11,8 @@ from eventwire.middleware.base import HandleNext, Middleware
 class Timeout(Middleware):
     """Raises HandlerTimeout when an attempt takes longer than `seconds`.
 
-    A TimeoutError of the handler's own is left as it is: only the guard's own clock speaks for the worker.
+    A TimeoutError of the handler's own is left as it is: only the guard's own clock speaks for the worker. A handler that
+    swallows the cancellation has not finished either.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -26,6 +27,9 @@ class Timeout(Middleware):
         except TimeoutError as error:
             if not guard.expired:
                 raise
-            raise HandlerTimeout(
-                f"attempt {context.attempt} took longer than {self._deadlines.seconds:g} s"
-            ) from error
+            raise self._overdue(context) from error
+        if guard.expired:
+            raise self._overdue(context)
+
+    def _overdue(self, context: Context) -> HandlerTimeout:
+        return HandlerTimeout(f"attempt {context.attempt} took longer than {self._deadlines.seconds:g} s")

@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from typing import ClassVar, Final, Literal, Never, TypeAlias
 
 DESCRIPTOR: FileDescriptor
+
 class _OrderingWrapper(type_):
     DESCRIPTOR: EnumDescriptor
     def Name(self, number: int) -> str: ...
@@ -32,6 +33,7 @@ class Ordering(int, metaclass=_OrderingWrapper):
 ORDERING_UNSPECIFIED: Ordering
 ORDERING_PER_KEY: Ordering
 ORDERING_NONE: Ordering
+
 class _RetryModeWrapper(type_):
     DESCRIPTOR: EnumDescriptor
     def Name(self, number: int) -> str: ...
@@ -52,6 +54,7 @@ class RetryMode(int, metaclass=_RetryModeWrapper):
 RETRY_MODE_UNSPECIFIED: RetryMode
 RETRY_MODE_IN_PLACE: RetryMode
 RETRY_MODE_DELAYED: RetryMode
+
 class _UnknownEventsWrapper(type_):
     DESCRIPTOR: EnumDescriptor
     def Name(self, number: int) -> str: ...
@@ -75,6 +78,7 @@ UNKNOWN_EVENTS_UNSPECIFIED: UnknownEvents
 UNKNOWN_EVENTS_SKIP: UnknownEvents
 UNKNOWN_EVENTS_DEAD_LETTER: UnknownEvents
 UNKNOWN_EVENTS_FAIL: UnknownEvents
+
 class _WireFormatWrapper(type_):
     DESCRIPTOR: EnumDescriptor
     def Name(self, number: int) -> str: ...
@@ -101,6 +105,7 @@ WIRE_FORMAT_CLOUDEVENTS: WireFormat
 WIRE_FORMAT_CLOUDEVENTS_STRUCTURED: WireFormat
 WIRE_FORMAT_PLAIN: WireFormat
 WIRE_FORMAT_CONFLUENT: WireFormat
+
 class _DataFormatWrapper(type_):
     DESCRIPTOR: EnumDescriptor
     def Name(self, number: int) -> str: ...
@@ -121,6 +126,7 @@ class DataFormat(int, metaclass=_DataFormatWrapper):
 DATA_FORMAT_UNSPECIFIED: DataFormat
 DATA_FORMAT_PROTOBUF: DataFormat
 DATA_FORMAT_JSON: DataFormat
+
 class TopicOptions(Message):
     """What a topic is on the broker, and how its events are keyed, kept, retried and written."""
     NAME_FIELD_NUMBER: Final = 1
@@ -221,6 +227,7 @@ class TopicOptions(Message):
         self,
         field_name: Literal["name", "key_field", "partitions", "retention", "compact", "ordering", "retry", "dead_letter", "unknown_events", "wire_format", "data_format", "accept", "broker", "external", "owner", "tags", "sample", "replaces"],
     ) -> None: ...
+
 class EventOptions(Message):
     """Settings of one event type."""
     TYPE_FIELD_NUMBER: Final = 1
@@ -260,6 +267,7 @@ class EventOptions(Message):
         self,
         field_name: Literal["type", "key_field", "id_field", "time_field", "subject_field", "upcasts"],
     ) -> None: ...
+
 class FieldOptions(Message):
     """Settings of one field."""
     HEADER_FIELD_NUMBER: Final = 1
@@ -270,6 +278,7 @@ class FieldOptions(Message):
     def __init__(self, *, header: str | None = None) -> None: ...
     def HasField(self, field_name: Literal["header"]) -> bool: ...
     def ClearField(self, field_name: Literal["header"]) -> None: ...
+
 class RetryPolicy(Message):
     """How a failed event is tried again."""
     MODE_FIELD_NUMBER: Final = 1
@@ -314,6 +323,7 @@ class RetryPolicy(Message):
         self,
         field_name: Literal["mode", "max_attempts", "initial_backoff", "max_backoff", "backoff_multiplier", "jitter"],
     ) -> None: ...
+
 class DeadLetterPolicy(Message):
     """Where events go that no attempt could handle."""
     TOPIC_FIELD_NUMBER: Final = 1

@@ -7,12 +7,13 @@ A topic message holds its event in one member of a oneof: on the wire that is th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from json import JSONDecodeError, dumps, loads
+from json import dumps
 from typing import Any, cast
 
 from eventwire.errors import Undecodable, UnknownEvent
 from eventwire.policy import DataFormat
 from eventwire.topic import Event, Topic
+from eventwire.wire.strict_json import loads
 
 _VARINT, _FIXED64, _LEN, _START, _END, _FIXED32 = range(6)
 _WIDTH = {_FIXED64: 8, _FIXED32: 4}
@@ -39,7 +40,7 @@ def unwrap(topic: Topic[Any], body: bytes, form: DataFormat) -> tuple[Event[Any]
 
 
 def _unwrap_binary(topic: Topic[Any], body: bytes) -> tuple[Event[Any], bytes]:
-    members = {event.number: event for event in topic.events}
+    members = topic.by_number
     found: Event[Any] | None = None
     parts: list[bytes] = []
     unknown = 0
@@ -63,8 +64,8 @@ def _unwrap_binary(topic: Topic[Any], body: bytes) -> tuple[Event[Any], bytes]:
 def _unwrap_json(topic: Topic[Any], body: bytes) -> tuple[Event[Any], bytes]:
     try:
         value = loads(body)
-    except (JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Undecodable(f"topic {topic.name}: the body is no JSON") from error
+    except ValueError as error:
+        raise Undecodable(f"topic {topic.name}: the body is no JSON: {error}") from error
     members = cast("dict[str, object]", value) if isinstance(value, dict) else {}
     if len(members) != 1:
         raise Undecodable(f"topic {topic.name}: the body is no JSON object with one event")

@@ -20,7 +20,8 @@ from google.protobuf.message import DecodeError
 from eventwire.errors import Undecodable
 from eventwire.policy import DataFormat
 from eventwire.wire.attributes import REQUIRED, TYPE_URL
-from eventwire.wire.content import is_data, media_type
+from eventwire.wire.content import DATA, is_data, media_type
+from eventwire.wire.strict_json import loads
 
 _Field = descriptor_pb2.FieldDescriptorProto
 _VALUES = (
@@ -45,14 +46,14 @@ def write(attributes: Mapping[str, str], data: bytes, form: DataFormat, full_nam
 
 def read(media: str, body: bytes) -> tuple[dict[str, bytes], bytes, str | None]:
     """Attributes, data and the data's message name where the CloudEvent tells it. Raises Undecodable."""
-    if media == "application/cloudevents+protobuf":
-        attributes, data, name = _read_protobuf(body)
-    elif media in ("application/cloudevents", "application/cloudevents+json"):
-        attributes, data, name = _read_json(body)
-    else:
+    if (parse := _READERS.get(media)) is None:
         raise Undecodable(
             f"structured CloudEvents of content type `{media}` are not read; protobuf and JSON are"
         )
+    try:
+        attributes, data, name = parse(body)
+    except (ValueError, TypeError, DecodeError) as error:
+        raise Undecodable(f"the body is no CloudEvent of content type `{media}`: {error}") from error
     missing = [name for name in REQUIRED if not attributes.get(name)]
     if missing:
         raise Undecodable(f"the CloudEvent lacks the required attributes {', '.join(missing)}")
@@ -80,10 +81,7 @@ def _write_protobuf(attributes: Mapping[str, str], data: bytes, full_name: str) 
 
 
 def _read_protobuf(body: bytes) -> tuple[dict[str, bytes], bytes, str | None]:
-    try:
-        event = _cloud_event().FromString(body)
-    except DecodeError as error:
-        raise Undecodable("the body is no io.cloudevents.v1.CloudEvent") from error
+    event = _cloud_event().FromString(body)
     attributes = {
         "id": event.id.encode(),
         "source": event.source.encode(),
@@ -94,11 +92,14 @@ def _read_protobuf(body: bytes) -> tuple[dict[str, bytes], bytes, str | None]:
         attributes[name] = _attribute(value)
     match event.WhichOneof("data"):
         case "proto_data":
+            attributes.setdefault("datacontenttype", DATA[DataFormat.PROTOBUF].encode())
             return attributes, event.proto_data.value, event.proto_data.type_url.rpartition("/")[2]
         case "text_data":
             return attributes, event.text_data.encode(), None
-        case _:
+        case "binary_data":
             return attributes, event.binary_data, None
+        case _:
+            raise ValueError("it has no data")
 
 
 def _attribute(value: Any) -> bytes:
@@ -121,12 +122,9 @@ def _write_json(attributes: Mapping[str, str], data: bytes) -> bytes:
 
 
 def _read_json(body: bytes) -> tuple[dict[str, bytes], bytes, str | None]:
-    try:
-        event = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise Undecodable("the body is no JSON CloudEvent") from error
+    event = loads(body)
     if not isinstance(event, dict):
-        raise Undecodable("the body is no JSON CloudEvent: it is no object")
+        raise ValueError("it is no JSON object")  # noqa: TRY004  the bytes are wrong, not an argument
     fields = cast("dict[str, Any]", event)
     data = _json_data(fields)
     return {name: _text(value).encode() for name, value in fields.items() if value is not None}, data, None
@@ -135,10 +133,10 @@ def _read_json(body: bytes) -> tuple[dict[str, bytes], bytes, str | None]:
 def _json_data(fields: dict[str, Any]) -> bytes:
     encoded, value = fields.pop("data_base64", None), fields.pop("data", None)
     if encoded is not None:
-        try:
-            return b64decode(encoded, validate=True)
-        except (ValueError, TypeError) as error:
-            raise Undecodable("the CloudEvent's data_base64 is no base64") from error
+        return b64decode(encoded, validate=True)
+    if value is None:
+        raise ValueError("it has no data")
+    fields.setdefault("datacontenttype", DATA[DataFormat.JSON])  # "JSON Event Format", section 3.1
     if isinstance(value, str) and not is_data(media_type(fields.get("datacontenttype")), DataFormat.JSON):
         return value.encode()
     return json.dumps(value).encode()
@@ -146,6 +144,13 @@ def _json_data(fields: dict[str, Any]) -> bytes:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
+
+
+_READERS = {
+    "application/cloudevents+protobuf": _read_protobuf,
+    "application/cloudevents": _read_json,
+    "application/cloudevents+json": _read_json,
+}
 
 
 @cache

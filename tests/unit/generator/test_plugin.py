@@ -72,6 +72,22 @@ def test_one_fault_leaves_nothing_written() -> None:
     assert not response.file
 
 
+def test_a_package_goes_before_imports_across_folders() -> None:
+    file, other = (
+        topic_file("shop/orders.proto"),
+        FileDescriptorProto(name="common/money.proto", syntax="proto3"),
+    )
+    other.message_type.add(name="Paid")
+    file.dependency[:] = [other.name]
+    message = file.message_type[0]
+    message.oneof_decl.add(name="event")
+    message.field.add(name="paid", number=1, label=1, type=11, type_name=".Paid", oneof_index=0)
+    asked = CodeGeneratorRequest(proto_file=[other, file], file_to_generate=[file.name])
+    (stub,) = generate(asked, Settings(pyi=False, package="acme.events")).file
+    assert stub.name == "shop/orders_eventwire.py"
+    assert "from acme.events.common.money_pb2 import Paid\n" in stub.content
+
+
 def test_the_same_request_gives_the_same_bytes() -> None:
     asked = request(topic_file(), topic_file("shop/other.proto", "other"))
     once, again = (generate(asked, Settings()).SerializeToString(deterministic=True) for _ in range(2))

@@ -64,6 +64,7 @@ assert_type([each.count for each in order.all], list[int])
 assert_type(order.Extensions[note], str)
 order.Extensions[note] = "n"
 order.Extensions[extra].add(count=1)
+order.voucher.SetInParent()
 assert order.HasField("voucher") and order.HasField("payment") and order.HasExtension(note)
 order.ClearField("lines")
 number: int = Order.ID_FIELD_NUMBER

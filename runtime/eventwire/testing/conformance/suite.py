@@ -42,6 +42,12 @@ def _play(scenario: Scenario, harness: Harness) -> None:
 async def _play_together(harness: Harness) -> None:
     small = replace(harness, scale=harness.scale * _STRESS_SHARE, deadline=harness.deadline * 4)
     applying = [scenario for scenario in _ALONE if not scenario.skipped(small)]
-    async with asyncio.TaskGroup() as tasks:
-        for scenario in applying * max(1, round(harness.scale * 3)):
-            tasks.create_task(scenario.run(small), name=str(scenario))
+    playing = applying * max(1, round(harness.scale * 3))
+    outcomes = await asyncio.gather(*(scenario.run(small) for scenario in playing), return_exceptions=True)
+    failures: list[Exception] = []
+    for scenario, outcome in zip(playing, outcomes, strict=True):
+        if isinstance(outcome, Exception):
+            outcome.add_note(f"in scenario {scenario}")
+            failures.append(outcome)
+    if failures:
+        raise ExceptionGroup(f"{len(failures)} of {len(playing)} scenarios at once", failures)

@@ -10,6 +10,7 @@ from typing import Any, cast
 import aio_pika
 import aiormq
 from aio_pika.connection import make_url
+from aiormq.connection import TransportFactory
 from aiormq.exceptions import (
     AMQPError,
     AuthenticationError,
@@ -31,8 +32,12 @@ _FRAMES = 256
 _RETRY = 0.2
 
 
-async def dial(settings: Settings, arguments: Mapping[str, Any]) -> aio_pika.Connection:
+async def dial(
+    settings: Settings, arguments: Mapping[str, Any], transport: TransportFactory | None = None
+) -> aio_pika.Connection:
     """Connect to the first host that answers, trying each once. Raises Unreachable within `connect_timeout`."""
+    if transport:
+        arguments = {**arguments, "transport_factory": transport}
     deadline = asyncio.get_running_loop().time() + settings.connect_timeout
     return await _dial(settings, arguments, deadline)
 
@@ -71,7 +76,10 @@ async def _dial(settings: Settings, arguments: Mapping[str, Any], deadline: floa
 async def _connect(settings: Settings, arguments: Mapping[str, Any], host: Host) -> aio_pika.Connection:
     options = dict(arguments)
     objects = {name: options.pop(name) for name in ("ssl_context", "client_properties") if name in options}
+    transport = options.pop("transport_factory", None)
     connection = aio_pika.Connection(make_url(host=host.name, port=settings.port(host), **options), **objects)
+    if transport:
+        connection.kwargs["transport_factory"] = transport
     try:
         await connection.connect()
     except BaseException:

@@ -8,6 +8,7 @@ import random
 from collections.abc import Sequence
 
 import aio_pika
+from aiormq.exceptions import InvalidFrameError
 
 from eventwire.errors import BrokerError, Closed, TopicMismatch, TopicMissing
 from eventwire.transport import Subscription, TopicPartition
@@ -16,6 +17,7 @@ from eventwire.transports.amqp.client import Channel
 from eventwire.transports.amqp.connection import REFUSED, calling, dial, hang_up, open_channel
 from eventwire.transports.amqp.session import AmqpDelivery, Session
 from eventwire.transports.amqp.settings import Settings
+from eventwire.transports.amqp.tolerance import TolerantTransport
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +51,7 @@ class AmqpConsumer:
         self._connection: aio_pika.Connection | None = None
         self._session: Session | None = None
         self._failure: BrokerError | None = None
+        self._tolerant: TolerantTransport | None = None
         self.closed = False
         self._changed = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
@@ -90,7 +93,7 @@ class AmqpConsumer:
         self.closed = True
         if self._keeper:
             self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+            await asyncio.wait({self._keeper}, timeout=0.5)
         if self._session:
             await asyncio.wait({asyncio.ensure_future(self._session.flush())}, timeout=1.5)
         self._drop()
@@ -106,7 +109,7 @@ class AmqpConsumer:
     async def _consume(self) -> None:
         """Connect, and ask every queue for its messages."""
         subscription = self._subscription
-        self._connection = await dial(self._settings, self._settings.consumer)
+        self._connection = await dial(self._settings, self._settings.consumer, self._tolerant)
         await topology.check(self._connection, subscription.topics, [subscription.group])
         async with calling(f"group {subscription.group}: consuming"):
             channel = await open_channel(self._connection)
@@ -147,14 +150,16 @@ class AmqpConsumer:
         while True:
             done, _ = await asyncio.wait({closing := channel.closing}, timeout=_WATCH)
             if done:
-                return (
-                    "cancelled"
-                    if closing.cancelled()
-                    else str(closing.exception() or "the channel was closed")
-                )
+                return self._reason(closing)
             closing.cancel()
             if gone := self._sources.keys() - channel.consumers.keys():
                 return f"RabbitMQ cancelled the consumers of {', '.join(sorted(gone))}"
+
+    def _reason(self, closing: asyncio.Future[None]) -> str:
+        error = None if closing.cancelled() else closing.exception()
+        if isinstance(error, InvalidFrameError):
+            self._tolerant = TolerantTransport(secure=self._settings.url.scheme == "amqps")
+        return str(error or "the channel was closed")
 
     async def _let_go(self) -> None:
         self._drop()

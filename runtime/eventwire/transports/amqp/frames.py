@@ -86,15 +86,16 @@ def publish(
     """All frames of one basic.publish."""
     method = _PUBLISH.pack(60, 40, 0) + short(exchange) + short(key) + (b"\x01" if mandatory else b"\x00")
     content = _CONTENT.pack(60, 0, len(body), int.from_bytes(properties[:2], "big")) + properties[2:]
-    head = _frame(_METHOD, channel, method) + _frame(_HEADER, channel, content)
+    head = frame(_METHOD, channel, method) + frame(_HEADER, channel, content)
     room = frame_max - _FRAME_OVERHEAD
     if len(body) <= room:
-        return head + _frame(_BODY, channel, body) if body else head
+        return head + frame(_BODY, channel, body) if body else head
     parts = (body[start : start + room] for start in range(0, len(body), room))
-    return head + b"".join(_frame(_BODY, channel, part) for part in parts)
+    return head + b"".join(frame(_BODY, channel, part) for part in parts)
 
 
-def _frame(kind: int, channel: int, payload: bytes) -> bytes:
+def frame(kind: int, channel: int, payload: bytes) -> bytes:
+    """A frame (4.2.3)."""
     return _FRAME.pack(kind, channel, len(payload)) + payload + _END
 
 

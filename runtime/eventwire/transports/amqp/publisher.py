@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import aio_pika
 from aiormq.exceptions import DeliveryError
@@ -19,7 +20,6 @@ from eventwire.errors import (
     PublishFailed,
     PublishUnknown,
     TooLarge,
-    TopicMissing,
     Unroutable,
 )
 from eventwire.message import Message, Receipt
@@ -30,6 +30,8 @@ from eventwire.transports.amqp.confirms import ChannelLost, Confirmation, Confir
 from eventwire.transports.amqp.connection import calling, dial, hang_up, open_channel, redial
 from eventwire.transports.amqp.settings import Settings
 
+_Dial: TypeAlias = Callable[[Settings, Mapping[str, Any]], Awaitable[aio_pika.Connection]]
+
 
 @dataclass(frozen=True, slots=True)
 class _Route:
@@ -37,6 +39,11 @@ class _Route:
 
     exchange: bytes
     prefixes: tuple[bytes, ...]
+
+    @classmethod
+    def to(cls, topic: TopicSpec) -> _Route:
+        partitions = range(topic.partitions if topic.ordered and not topic.queue else 1)
+        return cls(names.exchange(topic).encode(), tuple(f"p{number}.".encode() for number in partitions))
 
     def partition(self, key: bytes | None) -> int:
         return 0 if key is None or len(self.prefixes) == 1 else partition_of(key, len(self.prefixes))
@@ -60,6 +67,7 @@ class Publisher:
         self._opening = asyncio.Lock()
         self._routing = asyncio.Lock()
         self._connection: aio_pika.Connection | None = None
+        self._dialing: asyncio.Future[aio_pika.Connection] | None = None
         self._channel: ConfirmChannel | None = None
         self._routes: dict[TopicSpec, _Route] = {}
         self._numbers = itertools.count()
@@ -71,14 +79,12 @@ class Publisher:
     async def connect(self) -> None:
         """Connect, once. Raises Unreachable."""
         self._refuse_closed()
-        async with self._opening:
-            if not self._connected():
-                self._connection = await dial(self._settings, self._settings.producer)
+        await self._connected(dial)
 
     async def connection(self) -> aio_pika.Connection:
         """The connection, made again if it was lost. Raises Unreachable and Closed."""
-        async with self._opening:
-            return await self._reconnected()
+        self._refuse_closed()
+        return await self._connected(redial)
 
     async def publish(self, topic: TopicSpec, message: Message) -> Receipt:
         """Publish and wait for the broker's confirm. Raises PublishError and Closed."""
@@ -147,45 +153,44 @@ class Publisher:
                 return channel
 
     async def _opened(self, message: Message) -> ConfirmChannel:
-        async with self._opening:
-            if self._channel is None or self._channel.lost:
-                if self._channel:
-                    self._routes.clear()  # it may be an exchange that went missing that made the broker close it
-                try:
-                    async with calling("opening a channel"):
-                        raw = await open_channel(await self._reconnected(), confirms=True)
-                except BrokerError as error:
-                    raise PublishFailed(f"{message.topic}: not sent: {error}", message) from error
-                self._channel = ConfirmChannel(raw)
-            return self._channel
+        try:
+            connection = await self._connected(redial)
+            async with self._opening, calling("opening a channel"):
+                if self._channel is None or self._channel.lost:
+                    if self._channel:
+                        self._routes.clear()  # it may be an exchange that went missing that made the broker close it
+                    self._channel = ConfirmChannel(await open_channel(connection, confirms=True))
+                return self._channel
+        except BrokerError as error:
+            raise PublishFailed(f"{message.topic}: not sent: {error}", message) from error
 
     async def _route(self, topic: TopicSpec, message: Message) -> _Route:
         """The topic's route, once its exchange was seen: publishing to a missing one costs everybody the channel."""
-        async with self._routing:
-            if topic not in self._routes:
-                await self._check(topic, message)
-                partitions = range(topic.partitions if topic.ordered and not topic.queue else 1)
-                prefixes = tuple(f"p{number}.".encode() for number in partitions)
-                self._routes[topic] = _Route(names.exchange(topic).encode(), prefixes)
-            return self._routes[topic]
-
-    async def _check(self, topic: TopicSpec, message: Message) -> None:
         try:
-            await topology.check(await self.connection(), [topic], ())
-        except TopicMissing as error:
-            raise PublishFailed(f"{topic.name}: {error}", message) from error
+            connection = await self._connected(redial)
+            async with self._routing:
+                if topic not in self._routes:
+                    await topology.check(connection, [topic], ())
+                    self._routes[topic] = _Route.to(topic)
+                return self._routes[topic]
         except BrokerError as error:
             raise PublishFailed(f"{topic.name}: not sent: {error}", message) from error
 
-    async def _reconnected(self) -> aio_pika.Connection:
+    async def _connected(self, how: _Dial) -> aio_pika.Connection:
+        """The connection. All who find it lost wait for one and the same attempt."""
+        if self._connection and self._connection.connected.is_set():
+            return self._connection
         if self._closed:
             raise BrokerError("the transport was closed meanwhile")
-        if self._connection is None or not self._connected():
-            self._connection = await redial(self._settings, self._settings.producer)
-        return self._connection
+        if self._dialing is None or self._dialing.done():
+            self._dialing = asyncio.ensure_future(self._dial(how))
+            self._dialing.add_done_callback(_retrieved)
+        async with calling("connecting"):
+            return await asyncio.shield(self._dialing)
 
-    def _connected(self) -> bool:
-        return self._connection is not None and self._connection.connected.is_set()
+    async def _dial(self, how: _Dial) -> aio_pika.Connection:
+        self._connection = await how(self._settings, self._settings.producer)
+        return self._connection
 
     def _refuse_closed(self) -> None:
         if self._closing:
@@ -210,6 +215,8 @@ class Publisher:
             self._idle.clear()
             await asyncio.wait({asyncio.ensure_future(self._idle.wait())}, timeout=within / 2)
         self._closed = True
+        if self._dialing:
+            self._dialing.cancel()
         if self._channel:
             await self._channel.close()
         if self._connection:
@@ -239,3 +246,9 @@ def _failure(topic: TopicSpec, message: Message, error: Exception) -> PublishErr
             f"{topic.name}: RabbitMQ refused it (nack): its queue is full or has no leader", message
         )
     return PublishUnknown(f"{topic.name}: the connection was lost before the confirm: {error}", message)
+
+
+def _retrieved(dialing: asyncio.Future[aio_pika.Connection]) -> None:
+    """Its error was told to those who waited, if any are left."""
+    if not dialing.cancelled():
+        dialing.exception()

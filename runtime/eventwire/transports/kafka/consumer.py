@@ -106,6 +106,7 @@ class KafkaConsumer:
         self._abandon()
         await self._client.end()
         if self._polling is not None:
+            self._polling.cancel()  # one that began in a rebalance waits for an assignment that never comes now
             await asyncio.gather(self._polling, return_exceptions=True)
 
     # Polling

@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from typing import ClassVar, Final, Literal, Never, TypeAlias
 
 DESCRIPTOR: FileDescriptor
+
 class _ChannelWrapper(type):
     DESCRIPTOR: EnumDescriptor
     def Name(self, number: int) -> str: ...
@@ -32,6 +33,7 @@ CHANNEL_UNSPECIFIED: Channel
 CHANNEL_WEB: Channel
 CHANNEL_APP: Channel
 CHANNEL_PHONE: Channel
+
 class Orders(Message):
     """Everything that happens to an order."""
     ORDER_PLACED_FIELD_NUMBER: Final = 1
@@ -62,6 +64,7 @@ class Orders(Message):
         self,
         oneof_group: Literal["event"],
     ) -> Literal["order_placed", "order_cancelled", "order_completed"] | None: ...
+
 class OrderPlaced(Message):
     """A customer placed an order; nothing is paid yet."""
     class Line(Message):
@@ -133,6 +136,7 @@ class OrderPlaced(Message):
         self,
         field_name: Literal["order_id", "total_cents", "email", "lines", "channel", "voucher", "campaign", "placed_at", "tenant"],
     ) -> None: ...
+
 class OrderCancelled(Message):
     """The order will not be delivered."""
     ORDER_ID_FIELD_NUMBER: Final = 1
@@ -152,6 +156,7 @@ class OrderCancelled(Message):
     ) -> None: ...
     def HasField(self, field_name: Never) -> bool: ...
     def ClearField(self, field_name: Literal["order_id", "reason", "tenant"]) -> None: ...
+
 class OrderCompleted(Message):
     """The order was paid and has left the house."""
     ORDER_ID_FIELD_NUMBER: Final = 1

@@ -7,6 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from typing import ClassVar, Final, Literal, Never, TypeAlias
 
 DESCRIPTOR: FileDescriptor
+
 class _MethodWrapper(type):
     DESCRIPTOR: EnumDescriptor
     def Name(self, number: int) -> str: ...
@@ -30,6 +31,7 @@ METHOD_UNSPECIFIED: Method
 METHOD_CARD: Method
 METHOD_TRANSFER: Method
 METHOD_GIFT_CARD: Method
+
 class Payments(Message):
     """Everything that happens to the payment of an order."""
     PAYMENT_REQUESTED_FIELD_NUMBER: Final = 1
@@ -60,6 +62,7 @@ class Payments(Message):
         self,
         oneof_group: Literal["event"],
     ) -> Literal["payment_requested", "payment_taken", "payment_refused"] | None: ...
+
 class PaymentRequested(Message):
     """The money of an order is to be taken."""
     ORDER_ID_FIELD_NUMBER: Final = 1
@@ -70,6 +73,7 @@ class PaymentRequested(Message):
     def __init__(self, *, order_id: str | None = None, amount: Money | None = None) -> None: ...
     def HasField(self, field_name: Literal["amount"]) -> bool: ...
     def ClearField(self, field_name: Literal["order_id", "amount"]) -> None: ...
+
 class PaymentTaken(Message):
     """The money was taken."""
     ORDER_ID_FIELD_NUMBER: Final = 1
@@ -106,6 +110,7 @@ class PaymentTaken(Message):
         self,
         field_name: Literal["order_id", "payment_id", "amount", "method", "card_ending", "taken_at"],
     ) -> None: ...
+
 class PaymentRefused(Message):
     """The money could not be taken, and will not be asked for again."""
     ORDER_ID_FIELD_NUMBER: Final = 1
@@ -116,6 +121,7 @@ class PaymentRefused(Message):
     def __init__(self, *, order_id: str | None = None, code: str | None = None) -> None: ...
     def HasField(self, field_name: Never) -> bool: ...
     def ClearField(self, field_name: Literal["order_id", "code"]) -> None: ...
+
 class Money(Message):
     """An amount of money."""
     CURRENCY_FIELD_NUMBER: Final = 1

@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from typing import Final, Literal, Never
 
 DESCRIPTOR: FileDescriptor
+
 class Shipping(Message):
     """Everything that happens to the parcels of an order."""
     PARCEL_PACKED_FIELD_NUMBER: Final = 1
@@ -40,6 +41,7 @@ class Shipping(Message):
         self,
         oneof_group: Literal["event"],
     ) -> Literal["parcel_packed", "parcel_shipped", "parcel_lost"] | None: ...
+
 class ParcelPacked(Message):
     """A parcel lies packed at the gate."""
     ORDER_ID_FIELD_NUMBER: Final = 1
@@ -65,6 +67,7 @@ class ParcelPacked(Message):
         self,
         field_name: Literal["order_id", "parcel_id", "contents", "weight_grams"],
     ) -> None: ...
+
 class ParcelShipped(Message):
     """A carrier took the parcel."""
     ORDER_ID_FIELD_NUMBER: Final = 1
@@ -106,6 +109,7 @@ class ParcelShipped(Message):
         self,
         field_name: Literal["order_id", "parcel_id", "carrier", "tracking_code", "transit_time", "shipped_at", "address"],
     ) -> None: ...
+
 class ParcelLost(Message):
     """The carrier gave the parcel up."""
     ORDER_ID_FIELD_NUMBER: Final = 1
@@ -124,6 +128,7 @@ class ParcelLost(Message):
     ) -> None: ...
     def HasField(self, field_name: Literal["last_seen"]) -> bool: ...
     def ClearField(self, field_name: Literal["order_id", "parcel_id", "last_seen"]) -> None: ...
+
 class Address(Message):
     """Where a parcel goes."""
     NAME_FIELD_NUMBER: Final = 1

@@ -5,6 +5,7 @@ from google.protobuf.message import Message
 from typing import Final, Literal, Never
 
 DESCRIPTOR: FileDescriptor
+
 class Orders(Message):
     PLACED_FIELD_NUMBER: Final = 1
     @property
@@ -13,6 +14,7 @@ class Orders(Message):
     def HasField(self, field_name: Literal["placed", "event"]) -> bool: ...
     def ClearField(self, field_name: Literal["placed", "event"]) -> None: ...
     def WhichOneof(self, oneof_group: Literal["event"]) -> Literal["placed"] | None: ...
+
 class Placed(Message):
     CLASS_FIELD_NUMBER: Final = 1
     def __init__(self) -> None: ...

@@ -5,6 +5,7 @@ from google.protobuf.message import Message
 from typing import Final, Literal, Never
 
 DESCRIPTOR: FileDescriptor
+
 class Everything(Message):
     """Deprecated."""
     HAPPENED_FIELD_NUMBER: Final = 7
@@ -14,6 +15,7 @@ class Everything(Message):
     def HasField(self, field_name: Literal["happened", "event"]) -> bool: ...
     def ClearField(self, field_name: Literal["happened", "event"]) -> None: ...
     def WhichOneof(self, oneof_group: Literal["event"]) -> Literal["happened"] | None: ...
+
 class Happened(Message):
     """Deprecated."""
     ID_FIELD_NUMBER: Final = 1
@@ -23,6 +25,7 @@ class Happened(Message):
     def __init__(self, *, id: str | None = None, note: str | None = None) -> None: ...
     def HasField(self, field_name: Never) -> bool: ...
     def ClearField(self, field_name: Literal["id", "note"]) -> None: ...
+
 class Undead(Message):
     X_FIELD_NUMBER: Final = 1
     x: int

@@ -5,6 +5,7 @@ from google.protobuf.message import Message
 from typing import Final, Literal, Never
 
 DESCRIPTOR: FileDescriptor
+
 class Addresses(Message):
     """The last known address of each customer."""
     ADDRESS_CHANGED_FIELD_NUMBER: Final = 1
@@ -14,6 +15,7 @@ class Addresses(Message):
     def HasField(self, field_name: Literal["address_changed", "event"]) -> bool: ...
     def ClearField(self, field_name: Literal["address_changed", "event"]) -> None: ...
     def WhichOneof(self, oneof_group: Literal["event"]) -> Literal["address_changed"] | None: ...
+
 class AddressChanged(Message):
     CUSTOMER_ID_FIELD_NUMBER: Final = 1
     ADDRESS_FIELD_NUMBER: Final = 2

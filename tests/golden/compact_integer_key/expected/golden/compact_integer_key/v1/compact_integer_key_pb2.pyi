@@ -5,6 +5,7 @@ from google.protobuf.message import Message
 from typing import Final, Literal, Never
 
 DESCRIPTOR: FileDescriptor
+
 class Price(Message):
     PRODUCT_FIELD_NUMBER: Final = 1
     CENTS_FIELD_NUMBER: Final = 2
@@ -13,6 +14,7 @@ class Price(Message):
     def __init__(self, *, product: int | None = None, cents: int | None = None) -> None: ...
     def HasField(self, field_name: Never) -> bool: ...
     def ClearField(self, field_name: Literal["product", "cents"]) -> None: ...
+
 class Photo(Message):
     DIGEST_FIELD_NUMBER: Final = 1
     digest: bytes

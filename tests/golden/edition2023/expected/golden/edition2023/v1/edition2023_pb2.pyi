@@ -5,6 +5,7 @@ from google.protobuf.message import Message
 from typing import Final, Literal
 
 DESCRIPTOR: FileDescriptor
+
 class Modern(Message):
     STARTED_FIELD_NUMBER: Final = 1
     STOPPED_FIELD_NUMBER: Final = 2
@@ -16,6 +17,7 @@ class Modern(Message):
     def HasField(self, field_name: Literal["started", "stopped", "event"]) -> bool: ...
     def ClearField(self, field_name: Literal["started", "stopped", "event"]) -> None: ...
     def WhichOneof(self, oneof_group: Literal["event"]) -> Literal["started", "stopped"] | None: ...
+
 class Started(Message):
     ID_FIELD_NUMBER: Final = 1
     NOTE_FIELD_NUMBER: Final = 2
@@ -24,6 +26,7 @@ class Started(Message):
     def __init__(self, *, id: str | None = None, note: str | None = None) -> None: ...
     def HasField(self, field_name: Literal["note"]) -> bool: ...
     def ClearField(self, field_name: Literal["id", "note"]) -> None: ...
+
 class Stopped(Message):
     ID_FIELD_NUMBER: Final = 1
     id: str

@@ -5,6 +5,7 @@ from google.protobuf.message import Message
 from typing import Final, Literal
 
 DESCRIPTOR: FileDescriptor
+
 class Newest(Message):
     STARTED_FIELD_NUMBER: Final = 1
     @property
@@ -13,6 +14,7 @@ class Newest(Message):
     def HasField(self, field_name: Literal["started", "event"]) -> bool: ...
     def ClearField(self, field_name: Literal["started", "event"]) -> None: ...
     def WhichOneof(self, oneof_group: Literal["event"]) -> Literal["started"] | None: ...
+
 class Started(Message):
     ID_FIELD_NUMBER: Final = 1
     id: str

@@ -5,6 +5,7 @@ from google.protobuf.message import Message
 from typing import Never
 
 DESCRIPTOR: FileDescriptor
+
 class Ping(Message):
     def __init__(self) -> None: ...
     def HasField(self, field_name: Never) -> bool: ...

@@ -5,6 +5,7 @@ from google.protobuf.message import Message
 from typing import ClassVar, Final, Literal, Never, TypeAlias
 
 DESCRIPTOR: FileDescriptor
+
 class _ColourWrapper(type):
     DESCRIPTOR: EnumDescriptor
     def Name(self, number: int) -> str: ...
@@ -20,6 +21,7 @@ class Colour(int, metaclass=_ColourWrapper):
     COLOUR_RED: ClassVar[Colour]
 COLOUR_UNSPECIFIED: Colour
 COLOUR_RED: Colour
+
 class Signals(Message):
     SIGNAL_ON_FIELD_NUMBER: Final = 1
     SIGNAL_OFF_FIELD_NUMBER: Final = 2
@@ -39,12 +41,14 @@ class Signals(Message):
         self,
         oneof_group: Literal["event"],
     ) -> Literal["signal_on", "signal_off"] | None: ...
+
 class SignalOn(Message):
     COLOUR_FIELD_NUMBER: Final = 1
     colour: Colour
     def __init__(self, *, colour: Colour | str | None = None) -> None: ...
     def HasField(self, field_name: Never) -> bool: ...
     def ClearField(self, field_name: Literal["colour"]) -> None: ...
+
 class SignalOff(Message):
     COLOUR_FIELD_NUMBER: Final = 3
     colour: Colour

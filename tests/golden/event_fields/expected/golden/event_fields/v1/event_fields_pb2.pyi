@@ -7,6 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from typing import ClassVar, Final, Literal, Never, TypeAlias
 
 DESCRIPTOR: FileDescriptor
+
 class _KindWrapper(type):
     DESCRIPTOR: EnumDescriptor
     def Name(self, number: int) -> str: ...
@@ -22,6 +23,7 @@ class Kind(int, metaclass=_KindWrapper):
     KIND_BOX: ClassVar[Kind]
 KIND_UNSPECIFIED: Kind
 KIND_BOX: Kind
+
 class Shipments(Message):
     SENT_FIELD_NUMBER: Final = 1
     ARRIVED_FIELD_NUMBER: Final = 2
@@ -33,6 +35,7 @@ class Shipments(Message):
     def HasField(self, field_name: Literal["sent", "arrived", "event"]) -> bool: ...
     def ClearField(self, field_name: Literal["sent", "arrived", "event"]) -> None: ...
     def WhichOneof(self, oneof_group: Literal["event"]) -> Literal["sent", "arrived"] | None: ...
+
 class Parcel(Message):
     ID_FIELD_NUMBER: Final = 1
     NOTE_FIELD_NUMBER: Final = 2
@@ -41,6 +44,7 @@ class Parcel(Message):
     def __init__(self, *, id: str | None = None, note: str | None = None) -> None: ...
     def HasField(self, field_name: Literal["note"]) -> bool: ...
     def ClearField(self, field_name: Literal["id", "note"]) -> None: ...
+
 class Sent(Message):
     class Meta(Message):
         AT_FIELD_NUMBER: Final = 1
@@ -83,6 +87,7 @@ class Sent(Message):
         self,
         field_name: Literal["parcel", "event_id", "meta", "tenant", "express", "weight", "kind"],
     ) -> None: ...
+
 class Arrived(Message):
     PARCEL_ID_FIELD_NUMBER: Final = 1
     parcel_id: str

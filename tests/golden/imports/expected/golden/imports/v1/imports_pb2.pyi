@@ -7,6 +7,7 @@ from google.protobuf.message import Message
 from typing import Final, Literal, Never
 
 DESCRIPTOR: FileDescriptor
+
 class Mixed(Message):
     COMMON_FIELD_NUMBER: Final = 1
     SIBLING_FIELD_NUMBER: Final = 2
@@ -30,6 +31,7 @@ class Mixed(Message):
         self,
         oneof_group: Literal["event"],
     ) -> Literal["common", "sibling", "own"] | None: ...
+
 class Own(Message):
     ID_FIELD_NUMBER: Final = 1
     id: str

@@ -5,6 +5,7 @@ from google.protobuf.message import Message
 from typing import Final, Literal, Never
 
 DESCRIPTOR: FileDescriptor
+
 class Sibling(Message):
     ID_FIELD_NUMBER: Final = 1
     id: str

@@ -5,6 +5,7 @@ from google.protobuf.message import Message
 from typing import Final, Literal, Never
 
 DESCRIPTOR: FileDescriptor
+
 class None_(Message):
     CLASS_FIELD_NUMBER: Final = 1
     FROM_FIELD_NUMBER: Final = 2
@@ -32,22 +33,26 @@ class None_(Message):
         self,
         oneof_group: Literal["event"],
     ) -> Literal["class", "from", "mro", "not_a_keyword"] | None: ...
+
 class class_(Message):
     FROM_FIELD_NUMBER: Final = 1
     def __init__(self) -> None: ...
     def HasField(self, field_name: Literal["from"]) -> bool: ...
     def ClearField(self, field_name: Literal["from"]) -> None: ...
+
 class self(Message):
     FROM_FIELD_NUMBER: Final = 1
     CLASS_FIELD_NUMBER: Final = 2
     def __init__(self) -> None: ...
     def HasField(self, field_name: Literal["from"]) -> bool: ...
     def ClearField(self, field_name: Literal["from", "class"]) -> None: ...
+
 class True_(Message):
     FROM_FIELD_NUMBER: Final = 1
     def __init__(self) -> None: ...
     def HasField(self, field_name: Literal["from"]) -> bool: ...
     def ClearField(self, field_name: Literal["from"]) -> None: ...
+
 class Outer(Message):
     class def_(Message):
         FROM_CLASS_FIELD_NUMBER: Final = 1

@@ -5,6 +5,7 @@ from google.protobuf.message import Message
 from typing import Final, Literal, Never
 
 DESCRIPTOR: FileDescriptor
+
 class CustomerRelationshipLifecycleNotifications(Message):
     CUSTOMER_RELATIONSHIP_ESTABLISHED_NOTIFICATION_FIELD_NUMBER: Final = 1
     CUSTOMER_RELATIONSHIP_TERMINATED_NOTIFICATION_FIELD_NUMBER: Final = 2
@@ -30,6 +31,7 @@ class CustomerRelationshipLifecycleNotifications(Message):
         self,
         oneof_group: Literal["event"],
     ) -> Literal["customer_relationship_established_notification", "customer_relationship_terminated_notification"] | None: ...
+
 class CustomerRelationshipEstablishedNotification(Message):
     CUSTOMER_RELATIONSHIP_FIELD_NUMBER: Final = 1
     @property
@@ -37,6 +39,7 @@ class CustomerRelationshipEstablishedNotification(Message):
     def __init__(self, *, customer_relationship: CustomerRelationship | None = None) -> None: ...
     def HasField(self, field_name: Literal["customer_relationship"]) -> bool: ...
     def ClearField(self, field_name: Literal["customer_relationship"]) -> None: ...
+
 class CustomerRelationshipTerminatedNotification(Message):
     CUSTOMER_RELATIONSHIP_FIELD_NUMBER: Final = 1
     REASON_FOR_THE_TERMINATION_FIELD_NUMBER: Final = 2
@@ -54,6 +57,7 @@ class CustomerRelationshipTerminatedNotification(Message):
         self,
         field_name: Literal["customer_relationship", "reason_for_the_termination"],
     ) -> None: ...
+
 class CustomerRelationship(Message):
     IDENTIFIER_FIELD_NUMBER: Final = 1
     identifier: str

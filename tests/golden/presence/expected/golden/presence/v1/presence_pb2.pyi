@@ -5,6 +5,7 @@ from google.protobuf.message import Message
 from typing import Final, Literal
 
 DESCRIPTOR: FileDescriptor
+
 class Optional(Message):
     ID_FIELD_NUMBER: Final = 1
     EVENT_FIELD_NUMBER: Final = 2

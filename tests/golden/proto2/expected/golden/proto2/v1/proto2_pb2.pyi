@@ -6,6 +6,7 @@ from google.protobuf.message import Message
 from typing import Final, Literal
 
 DESCRIPTOR: FileDescriptor
+
 class Legacy(Message):
     class Stopped(Message):
         ID_FIELD_NUMBER: Final = 1
@@ -30,6 +31,7 @@ class Legacy(Message):
     def HasField(self, field_name: Literal["started", "stopped", "event"]) -> bool: ...
     def ClearField(self, field_name: Literal["started", "stopped", "event"]) -> None: ...
     def WhichOneof(self, oneof_group: Literal["event"]) -> Literal["started", "stopped"] | None: ...
+
 class Started(Message):
     class Detail(Message):
         TEXT_FIELD_NUMBER: Final = 1

@@ -6,6 +6,7 @@ from google.protobuf.message import Message
 from typing import Final, Literal
 
 DESCRIPTOR: FileDescriptor
+
 class Orders(Message):
     PLACED_FIELD_NUMBER: Final = 1
     @property

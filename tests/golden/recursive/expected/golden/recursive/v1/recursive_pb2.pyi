@@ -7,6 +7,7 @@ from google.protobuf.message import Message
 from typing import Final, Literal
 
 DESCRIPTOR: FileDescriptor
+
 class Tree(Message):
     LEFT_FIELD_NUMBER: Final = 1
     RIGHT_FIELD_NUMBER: Final = 2

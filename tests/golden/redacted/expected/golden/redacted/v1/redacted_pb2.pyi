@@ -7,6 +7,7 @@ from google.protobuf.message import Message
 from typing import Final, Literal, Never
 
 DESCRIPTOR: FileDescriptor
+
 class Person(Message):
     NAME_FIELD_NUMBER: Final = 1
     EMAIL_FIELD_NUMBER: Final = 2
@@ -43,6 +44,7 @@ class Person(Message):
         self,
         field_name: Literal["name", "email", "card", "old_cards", "named_cards", "parent", "harmless"],
     ) -> None: ...
+
 class Card(Message):
     NUMBER_FIELD_NUMBER: Final = 1
     BANK_FIELD_NUMBER: Final = 2
@@ -51,6 +53,7 @@ class Card(Message):
     def __init__(self, *, number: str | None = None, bank: str | None = None) -> None: ...
     def HasField(self, field_name: Never) -> bool: ...
     def ClearField(self, field_name: Literal["number", "bank"]) -> None: ...
+
 class Harmless(Message):
     NEXT_FIELD_NUMBER: Final = 1
     @property

@@ -7,6 +7,7 @@ from google.protobuf.message import Message
 from typing import Final, Literal, Never
 
 DESCRIPTOR: FileDescriptor
+
 class Sampled(Message):
     STARTED_FIELD_NUMBER: Final = 1
     STOPPED_FIELD_NUMBER: Final = 2
@@ -18,6 +19,7 @@ class Sampled(Message):
     def HasField(self, field_name: Literal["started", "stopped", "event"]) -> bool: ...
     def ClearField(self, field_name: Literal["started", "stopped", "event"]) -> None: ...
     def WhichOneof(self, oneof_group: Literal["event"]) -> Literal["started", "stopped"] | None: ...
+
 class Started(Message):
     ID_FIELD_NUMBER: Final = 1
     COUNT_FIELD_NUMBER: Final = 2
@@ -26,6 +28,7 @@ class Started(Message):
     def __init__(self, *, id: str | None = None, count: int | None = None) -> None: ...
     def HasField(self, field_name: Never) -> bool: ...
     def ClearField(self, field_name: Literal["id", "count"]) -> None: ...
+
 class Stopped(Message):
     WHY_FIELD_NUMBER: Final = 1
     @property

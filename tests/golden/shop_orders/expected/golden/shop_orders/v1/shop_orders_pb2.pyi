@@ -5,6 +5,7 @@ from google.protobuf.message import Message
 from typing import Final, Literal, Never
 
 DESCRIPTOR: FileDescriptor
+
 class Orders(Message):
     """Everything that happens to an order."""
     ORDER_PLACED_FIELD_NUMBER: Final = 1
@@ -25,6 +26,7 @@ class Orders(Message):
         self,
         oneof_group: Literal["event"],
     ) -> Literal["order_placed", "order_cancelled"] | None: ...
+
 class OrderPlaced(Message):
     """An order was placed and paid for."""
     ORDER_ID_FIELD_NUMBER: Final = 1
@@ -42,6 +44,7 @@ class OrderPlaced(Message):
     ) -> None: ...
     def HasField(self, field_name: Never) -> bool: ...
     def ClearField(self, field_name: Literal["order_id", "total_cents", "email"]) -> None: ...
+
 class OrderCancelled(Message):
     ORDER_ID_FIELD_NUMBER: Final = 1
     REASON_FIELD_NUMBER: Final = 2

@@ -5,6 +5,7 @@ from google.protobuf.message import Message
 from typing import Final, Literal
 
 DESCRIPTOR: FileDescriptor
+
 class StockLevel(Message):
     """The stock of a product changed."""
     PIECES_FIELD_NUMBER: Final = 1

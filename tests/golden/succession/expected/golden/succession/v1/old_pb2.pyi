@@ -5,6 +5,7 @@ from google.protobuf.message import Message
 from typing import Final, Literal, Never
 
 DESCRIPTOR: FileDescriptor
+
 class Orders(Message):
     ORDER_PLACED_FIELD_NUMBER: Final = 1
     ORDER_RENEWED_FIELD_NUMBER: Final = 2
@@ -24,10 +25,12 @@ class Orders(Message):
         self,
         oneof_group: Literal["event"],
     ) -> Literal["order_placed", "order_renewed"] | None: ...
+
 class OrderPlaced(Message):
     def __init__(self) -> None: ...
     def HasField(self, field_name: Never) -> bool: ...
     def ClearField(self, field_name: Never) -> None: ...
+
 class OrderRenewed(Message):
     def __init__(self) -> None: ...
     def HasField(self, field_name: Never) -> bool: ...

@@ -6,6 +6,7 @@ from google.protobuf.message import Message
 from typing import Final, Literal, Never
 
 DESCRIPTOR: FileDescriptor
+
 class Orders(Message):
     ORDER_PLACED_FIELD_NUMBER: Final = 1
     ORDER_SHIPPED_FIELD_NUMBER: Final = 2
@@ -25,6 +26,7 @@ class Orders(Message):
         self,
         oneof_group: Literal["event"],
     ) -> Literal["order_placed", "order_shipped"] | None: ...
+
 class OrderPlaced(Message):
     OLD_FIELD_NUMBER: Final = 1
     @property
@@ -32,6 +34,7 @@ class OrderPlaced(Message):
     def __init__(self, *, old: OrderPlaced_ | None = None) -> None: ...
     def HasField(self, field_name: Literal["old"]) -> bool: ...
     def ClearField(self, field_name: Literal["old"]) -> None: ...
+
 class OrderShipped(Message):
     def __init__(self) -> None: ...
     def HasField(self, field_name: Never) -> bool: ...

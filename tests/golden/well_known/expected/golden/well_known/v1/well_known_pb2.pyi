@@ -11,6 +11,7 @@ from google.protobuf.wrappers_pb2 import StringValue
 from typing import Any as Any_, Final, Literal
 
 DESCRIPTOR: FileDescriptor
+
 class Standard(Message):
     ANYTHING_FIELD_NUMBER: Final = 1
     DOCUMENT_FIELD_NUMBER: Final = 2
@@ -52,6 +53,7 @@ class Standard(Message):
         self,
         oneof_group: Literal["event"],
     ) -> Literal["anything", "document", "tick", "nothing", "wrapped"] | None: ...
+
 class Wrapped(Message):
     NAME_FIELD_NUMBER: Final = 1
     @property

@@ -5,6 +5,7 @@ from google.protobuf.message import Message
 from typing import Final, Literal
 
 DESCRIPTOR: FileDescriptor
+
 class Plain(Message):
     ID_FIELD_NUMBER: Final = 1
     ORDERS_FIELD_NUMBER: Final = 2
@@ -14,6 +15,7 @@ class Plain(Message):
     def __init__(self, *, id: str | None = None, orders: Orders | None = None) -> None: ...
     def HasField(self, field_name: Literal["orders"]) -> bool: ...
     def ClearField(self, field_name: Literal["id", "orders"]) -> None: ...
+
 class Orders(Message):
     TEXT_FIELD_NUMBER: Final = 1
     PLAIN_FIELD_NUMBER: Final = 2
