@@ -100,7 +100,9 @@ def chain(
     reader = Reader(topic, bus.transport(topic).features)
     dead_letter = dead_letter_of(bus, topic, policies, counts, deadlines)
     layers: list[Middleware] = [
-        *((dead_letter, *policies.middleware) if policies.middleware else ()),  # one that fails loses no event either
+        *(
+            (dead_letter, *policies.middleware) if policies.middleware else ()
+        ),  # one that fails loses no event either
         dead_letter,
         Read(reader, calls.keys(), topic.unknown_events, policies.unhandled, counts),
         RetryInPlace(retry_policy(topic, policies), counts),

@@ -76,7 +76,9 @@ def _check(cls: type[_Handles], entries: Mapping[str, Entry], *, is_sync: bool) 
         if issubclass(base, _Handles) and base.eventwire_generated:
             continue
         for name in vars(cast("type[object]", base)):
-            method = getattr(base, name)  # as it is called: unwrapped of classmethod, staticmethod, partialmethod
+            method = getattr(
+                base, name
+            )  # as it is called: unwrapped of classmethod, staticmethod, partialmethod
             if name.startswith("on_") and callable(method):
                 _check_method(cls, name, method, entries, is_sync=is_sync)
 

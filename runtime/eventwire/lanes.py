@@ -19,7 +19,9 @@ Handle: TypeAlias = "Callable[[Delivery, Runner], Awaitable[Exception | None]]"
 LaneOf: TypeAlias = Callable[[Delivery], Hashable | None]
 """The lane a delivery belongs to; None for one of its own."""
 
-_STRAY = "a handling ended as cancelled, though nobody cancelled it: a middleware or the transport let it through"
+_STRAY = (
+    "a handling ended as cancelled, though nobody cancelled it: a middleware or the transport let it through"
+)
 _SLICE = 0.01
 """Seconds that a runner whose handlers never wait keeps the event loop."""
 
@@ -230,4 +232,3 @@ class Lanes:
 
 def _within(delivery: Delivery, partitions: Collection[TopicPartition] | None) -> bool:
     return partitions is None or (delivery.message.topic, delivery.partition) in partitions
-

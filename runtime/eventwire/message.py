@@ -18,8 +18,8 @@ class Message:
 
     `topic` is the name on the broker. `body` is None for a tombstone. `key` is the ordering and partition key, None
     when the topic has none. `content_type` and `id` stand apart from `headers` because brokers have places of
-    their own for them (AMQP properties); a transport without such a place writes `content_type` as header `content-type` and leaves
-    `id` to the CloudEvents attributes. Treated as immutable once it is handed to a transport.
+    their own for them (AMQP properties); a transport without such a place writes `content_type` as header
+    `content-type` and leaves `id` to the CloudEvents attributes. Treated as immutable once it is handed to a transport.
     """
 
     topic: str

@@ -56,8 +56,8 @@ class Pulled(Generic[E_co]):
 class Pull(Generic[E_co]):
     """An endless async iterator over a topic's events. For one task.
 
-    What cannot be read, or the bus's validator refuses, goes to the dead letter and unknown types follow the topic's `unknown_events`: neither is
-    yielded.
+    What cannot be read, or what the bus's validator refuses, goes to the dead letter; unknown types follow the topic's
+    `unknown_events`. Neither is yielded.
     """
 
     def __init__(self, bus: Bus, topic: Topic[E_co], policies: Policies, consumer: Consumer) -> None:

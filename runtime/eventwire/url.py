@@ -12,16 +12,19 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import NoReturn
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, quote_plus, unquote
 
 from eventwire.errors import UrlError
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 _HOST = re.compile(
-    r"\[(?P<v6>[0-9A-Fa-f:.]+(?:%25[^\]]+)?)\](?::(?P<port6>[^:]*))?|(?P<name>[^:\[\]]*)(?::(?P<port>[^:]*))?"
+    r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)(?:%25(?P<zone>[^\]\s]+))?\]|(?P<name>[^:\[\]\s]+))(?::(?P<port>[^:]*))?"
 )
-_SECRET = re.compile(r"(?i)pass|secret|token|credential|(?:^|_)key$")
+_SECRET = re.compile(r"(?i)pass|pwd|secret|token|credential|key$")
+_IPV6 = 6
+_PORT = re.compile(r"[0-9]{1,5}")
 _PORTS = range(1, 65536)
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
@@ -59,34 +62,33 @@ class BrokerUrl:
         scheme, separator, rest = text.partition("://")
         if not separator or not _SCHEME.fullmatch(scheme):
             _fail("a broker URL looks like `kafka://host:9092`; this one has no scheme")
-        try:
-            parts = urlsplit(f"x://{rest}")
-        except ValueError as error:
-            _fail(f"the {scheme} URL cannot be read: brackets around an IPv6 address do not match", error)
-        if "@" in parts.path + parts.query or parts.fragment:  # may be a password that was cut: shown nowhere
+        place, _, query = rest.partition("?")
+        authority, _, path = place.partition("/")
+        if "#" in rest or "@" in path + query:  # may be a password that was cut: shown nowhere
             _fail(f"the {scheme} URL has a stray `@` or `#`: write `/` as %2F, `?` %3F, `#` %23, `@` %40")
-        credentials, _, hosts = parts.netloc.rpartition("@")
+        credentials, _, hosts = authority.rpartition("@")
         user, colon, password = credentials.partition(":")
         return cls(
             scheme=scheme,
             hosts=_hosts(scheme, hosts),
             username=unquote(user) if user else None,
             password=unquote(password) if colon else None,
-            path=unquote(parts.path.removeprefix("/")),
-            options=_options(scheme, parts.query),
+            path=unquote(path),
+            options=_options(scheme, query),
         )
 
     def __str__(self) -> str:
+        masked = "" if self.password is None else ":***"
         user = (
-            ""
-            if self.username is None
-            else self.username + (":***" if self.password is not None else "") + "@"
+            "" if self.username is None and not masked else f"{quote(self.username or '', safe='')}{masked}@"
         )
-        path = f"/{self.path}" if self.path else ""
+        hosts = ",".join(str(host).replace("%", "%25") for host in self.hosts)
+        path = f"/{quote(self.path, safe='/:')}" if self.path else ""
         query = "&".join(
-            f"{name}={'***' if _SECRET.search(name) else value}" for name, value in self.options.items()
+            f"{quote_plus(name)}={'***' if _SECRET.search(name) else quote_plus(value, safe='/:,')}"
+            for name, value in self.options.items()
         )
-        return f"{self.scheme}://{user}{','.join(map(str, self.hosts))}{path}{'?' + query if query else ''}"
+        return f"{self.scheme}://{user}{hosts}{path}{'?' + query if query else ''}"
 
     def only(self, known: Sequence[str], client: str) -> None:
         """Raise UrlError for options other than `known`; `client` is named as the one that does not know them."""
@@ -129,17 +131,26 @@ def _hosts(scheme: str, netloc: str) -> tuple[Host, ...]:
 
 def _host(scheme: str, text: str) -> Host:
     match = _HOST.fullmatch(text)
-    name = match and (match["v6"] or match["name"])
-    if not match or not name:
+    if not match or (match["v6"] and not _is_address(match["v6"])):
+        shown = text.partition(":")[0]  # the rest may be a password: a URL whose `@host` was forgotten
         _fail(
-            f"the {scheme} URL's host list is malformed at `{text}`: write host:port,host:port and IPv6 as [::1]:port"
+            f"the {scheme} URL's host list is malformed at `{shown}`: write host:port,host:port and IPv6 as [::1]:port"
         )
-    port = match["port6"] if match["v6"] else match["port"]
+    zone = f"%{unquote(match['zone'])}" if match["zone"] else ""
+    name = match["v6"] + zone if match["v6"] else unquote(match["name"])
+    port = match["port"]
     if port is None:
-        return Host(unquote(name))
-    if not (port.isascii() and port.isdigit() and int(port) in _PORTS):
-        _fail(f"the {scheme} URL's host `{name}` has port `{port}`: a port is a number from 1 to 65535")
-    return Host(unquote(name), int(port))
+        return Host(name)
+    if not (_PORT.fullmatch(port) and int(port) in _PORTS):
+        _fail(f"the {scheme} URL's host `{name}` has a malformed port: a port is a number from 1 to 65535")
+    return Host(name, int(port))
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return ip_address(text).version == _IPV6
+    except ValueError:
+        return False
 
 
 def _options(scheme: str, query: str) -> dict[str, str]:

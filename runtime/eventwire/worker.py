@@ -108,9 +108,11 @@ class Worker:
     async def run(self) -> None:
         """Work until `stop()`, SIGTERM or SIGINT; then drain within `grace`. A second signal stops at once. Once only.
 
-        Starts the bus when it is not started, and then closes it too. Of several workers in one process one runs, inside
-        the blocks (`async with`) of the others: an event loop has one place for signal handlers. Raises CapabilityError,
-        TopicMissing, Unreachable, BrokerError, WorkerStopped and Closed; nothing that was not handled is acknowledged.
+        Starts the bus when it is not started, and then closes it too. Of several workers in one process one runs,
+        inside the blocks (`async with`) of the others: an event loop has one place for signal handlers.
+
+        Raises CapabilityError, TopicMissing, Unreachable, BrokerError, WorkerStopped, and Closed when it ran before.
+        Nothing that was not handled is acknowledged.
         """
         self._once()
         with self._signals():

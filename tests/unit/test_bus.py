@@ -152,7 +152,7 @@ async def test_a_tombstone_needs_a_key() -> None:
         ("memory://?inlined=true", r"has no option `inlined`; did you mean `inline`\?"),
         ("memory://?inline=perhaps", "`inline` is true or false"),
         ("kafka://a,,b", "host list is malformed"),
-        ("kafka://:secret@a:99999", "a port is a number from 1 to 65535"),
+        ("kafka://:secret@a:99999", "malformed port: a port is a number from 1 to 65535"),
     ],
 )
 def test_a_url_that_cannot_be_used_is_refused_before_any_io(url: str, text: str) -> None:

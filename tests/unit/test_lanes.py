@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eventwire.errors import WorkerStopped
 from eventwire.lanes import Handle, Lanes, Runner
 from eventwire.transport import Delivery, TopicPartition
 from tests.unit.fakes import FakeDelivery
@@ -201,3 +202,130 @@ async def test_what_a_handling_raises_ends_the_lanes_unacked() -> None:
         await task
     assert caught.value.subgroup(LookupError) is not None
     assert delivery.settled is None
+
+
+async def test_a_key_that_never_runs_dry_does_not_starve_the_others() -> None:
+    order: list[bytes | None] = []
+
+    async def handle(delivery: Delivery, _: Runner) -> None:
+        order.append(delivery.message.key)
+        if delivery.message.key == b"hot" and len(order) < 50:
+            lanes.put([FakeDelivery(b"hot", offset=len(order))])
+
+    async with running(handle, concurrency=1) as lanes:
+        lanes.put([FakeDelivery(b"hot"), FakeDelivery(b"other", partition=1)])
+        await lanes.idle()
+    assert order.index(b"other") == 1
+
+
+async def test_a_cancellation_that_nobody_asked_for_ends_the_lanes_unacked() -> None:
+    async def handle(_: Delivery, __: Runner) -> None:
+        raise asyncio.CancelledError
+
+    lanes = Lanes(handle, by_key, 1)
+    delivery = FakeDelivery()
+    task = asyncio.create_task(lanes.run())
+    await asyncio.sleep(0)
+    lanes.put([delivery])
+    with pytest.raises(ExceptionGroup) as caught:
+        await asyncio.wait_for(task, 10)
+    assert caught.value.subgroup(WorkerStopped) is not None
+    assert delivery.settled is None
+
+
+async def stuck(_: Delivery, __: Runner) -> None:
+    await asyncio.get_running_loop().create_future()
+
+
+async def test_two_drains_at_once_leave_the_runner_alive() -> None:
+    handled: list[bytes | None] = []
+
+    async def handle(delivery: Delivery, runner: Runner) -> None:
+        if delivery.message.key == b"stuck":
+            await stuck(delivery, runner)
+        handled.append(delivery.message.key)
+
+    async with running(handle, concurrency=1) as lanes, asyncio.timeout(10):
+        lanes.put([FakeDelivery(b"stuck")])
+        await asyncio.sleep(0)
+        await asyncio.gather(lanes.drain(None, 0), lanes.drain(None, 0))
+        lanes.put([FakeDelivery(b"after")])
+        await lanes.idle()
+    assert handled == [b"after"]
+
+
+async def test_cancelling_the_lanes_while_they_drain_ends_them() -> None:
+    lanes = Lanes(stuck, by_key, 2)
+    delivery = FakeDelivery()
+    task = asyncio.create_task(lanes.run())
+    await asyncio.sleep(0)
+    lanes.put([delivery])
+    await asyncio.sleep(0)
+    drain = asyncio.create_task(lanes.drain(None, 60))
+    await asyncio.sleep(0)
+    task.cancel()
+    done, _ = await asyncio.wait({task, drain}, timeout=10)
+    assert done == {task, drain}
+    assert delivery.settled == "released"
+
+
+async def test_a_failure_while_they_drain_ends_the_lanes() -> None:
+    go = asyncio.Event()
+
+    async def handle(delivery: Delivery, runner: Runner) -> None:
+        if delivery.message.key == b"stuck":
+            await stuck(delivery, runner)
+        await go.wait()
+        raise LookupError("stop")
+
+    lanes = Lanes(handle, by_key, 2)
+    task = asyncio.create_task(lanes.run())
+    await asyncio.sleep(0)
+    lanes.put([FakeDelivery(b"stuck"), FakeDelivery(b"fails")])
+    await asyncio.sleep(0)
+    drain = asyncio.create_task(lanes.drain(None, 60))
+    await asyncio.sleep(0)
+    go.set()
+    done, _ = await asyncio.wait({task, drain}, timeout=10)
+    assert done == {task, drain}
+    assert isinstance(task.exception(), ExceptionGroup)
+
+
+async def test_what_arrives_while_a_partition_drains_is_given_back() -> None:
+    started = asyncio.Event()
+
+    async def handle(delivery: Delivery, runner: Runner) -> None:
+        started.set()
+        await stuck(delivery, runner)
+
+    first, late = FakeDelivery(), FakeDelivery(offset=1)
+    async with running(handle, concurrency=1) as lanes:
+        lanes.put([first])
+        await started.wait()
+        drain = asyncio.create_task(lanes.drain({TopicPartition("shop.v1", 0)}, 0))
+        await asyncio.sleep(0)
+        lanes.put([late])
+        await drain
+        assert (first.settled, late.settled) == ("released", "released")
+
+
+async def test_a_wait_that_begins_while_the_lanes_drain_ends_at_once() -> None:
+    started, go = asyncio.Event(), asyncio.Event()
+
+    async def handle(_: Delivery, runner: Runner) -> None:
+        started.set()
+        await go.wait()
+        await runner.sleep(3600)
+
+    delivery, after = FakeDelivery(), FakeDelivery(b"after")
+    async with running(handle, concurrency=1) as lanes, asyncio.timeout(10):
+        lanes.put([delivery])
+        await started.wait()
+        drain = asyncio.create_task(lanes.drain(None, 60))
+        await asyncio.sleep(0)
+        go.set()
+        await drain
+        lanes.put([after])  # for which the drain was not meant
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert (delivery.settled, after.settled) == ("released", None)

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from urllib.parse import quote
+from dataclasses import replace
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
@@ -55,10 +56,15 @@ def test_paths(text: str, path: str) -> None:
         ("localhost:9092", "no scheme"),
         ("", "no scheme"),
         ("KAFKA://a", "no scheme"),
-        ("kafka://a:x", "port `x`"),
-        ("kafka://a:0", "port `0`"),
-        ("kafka://a:65536", "port `65536`"),
+        ("kafka://a:x", "host `a` has a malformed port"),
+        ("kafka://a:0", "malformed port"),
+        ("kafka://a:65536", "malformed port"),
         ("kafka://a:", "port"),
+        ("kafka://a:" + "9" * 5000, "port"),
+        ("kafka://[::::::::]:1", "malformed"),
+        ("kafka://[1.2.3.4]:1", "malformed"),
+        ("kafka://a b:1", "malformed"),
+        ("kafka://a\n:1", "malformed"),
         ("kafka://a:1,,b:2", "malformed at ``"),
         ("kafka://a,", "malformed"),
         ("kafka://[::1", "brackets|malformed"),
@@ -86,6 +92,12 @@ def test_malformed(text: str, error: str) -> None:
         "amqp://user:canary?x@host",
         "amqp://user:canary/x@host",
         "amqp://user:canary#x@host",
+        "amqp://user:canary",
+        "amqp://user:a:canary",
+        "amqp://user:[canary]@host",
+        "amqp://user:canary\u2100@host",
+        "amqp://:canary@host",
+        "kafka://a?apikey=canary&pwd=canary",
     ],
 )
 def test_secrets_show_nowhere(text: str) -> None:
@@ -151,6 +163,27 @@ def test_any_text_survives_percent_encoding(user: str, password: str, path: str)
     text = f"amqp://{quote(user, safe='')}:{quote(password, safe='')}@host/{quote(path, safe='')}"
     url = BrokerUrl.parse(text)
     assert (url.username, url.password, url.path) == (user, password, path)
+
+
+@given(
+    st.lists(st.sampled_from(["a", "b.example", "[::1]", "[fe80::1%25eth0]"]), min_size=1, max_size=3),
+    st.none() | st.integers(1, 65535),
+    words,
+    st.text(max_size=20),
+    st.dictionaries(words, st.text(max_size=9), max_size=3),
+)
+def test_what_is_shown_reads_as_the_same_url(
+    hosts: list[str], port: int | None, user: str, path: str, options: dict[str, str]
+) -> None:
+    query = "&".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in options.items())
+    ending = "" if port is None else f":{port}"
+    text = f"x://{quote(user, safe='')}@{','.join(host + ending for host in hosts)}/{quote(path, safe='')}?{query}"
+    url = BrokerUrl.parse(text)
+    hidden = {
+        name: "***" if "***" in str(BrokerUrl("x", options={name: "1"})) else options[name]
+        for name in options
+    }
+    assert BrokerUrl.parse(str(url)) == replace(url, options=hidden)
 
 
 @given(st.text(max_size=60))

@@ -1,16 +1,13 @@
 """One run: select, compile, generate, mend, write."""
 
 import importlib
-import importlib.util
-import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from google.protobuf.compiler.plugin_pb2 import CodeGeneratorRequest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
-from google.protobuf.descriptor_pool import DescriptorPool
 
 from eventwire_gen import pyi
 from eventwire_gen.backends import PROTOBUF
@@ -20,6 +17,7 @@ from eventwire_gen.compile.output import Difference, Output, package_files
 from eventwire_gen.compile.plugins import languages
 from eventwire_gen.compile.protoc import Compiled, start
 from eventwire_gen.compile.sources import Selection, select
+from eventwire_gen.compile.warnings import found
 from eventwire_gen.faults import Refused
 from eventwire_gen.options import topic_options
 from eventwire_gen.python_names import is_external, is_shipped, module_path, pb2_module
@@ -72,13 +70,10 @@ def build(job: Job) -> Built:
     if job.init or job.settings.package is not None:
         files = {**_packages(files, job), **files}
     output = Output(job.out, files, selection.partial)
-    warnings = (
-        *compiled.warnings,
-        *_hidden(selection, job.settings.package),
-        *_absent(request, job),
-        *_unloadable(request, selection),
-    )
-    return Built(output, output.difference(), len(selection.sources), _topics(request), warnings)
+    warnings = list(compiled.warnings)
+    if job.settings.backend is PROTOBUF:
+        warnings += found(request, selection.paths, job.out, job.settings.package)
+    return Built(output, output.difference(), len(selection.sources), _topics(request), tuple(warnings))
 
 
 def _compile(selection: Selection, job: Job) -> tuple[CodeGeneratorRequest, Compiled]:
@@ -125,50 +120,7 @@ def _topics(request: CodeGeneratorRequest) -> int:
     return sum(topic_options(declared.proto) is not None for file in files for declared in declared_in(file))
 
 
-def _absent(request: CodeGeneratorRequest, job: Job) -> Iterator[str]:
-    """Yield a warning for each imported file whose module this run does not make and nobody else has."""
-    made = set(request.file_to_generate)
-    for file in request.proto_file:
-        module = pb2_module(file.name)
-        if file.name in made or is_external(module) or (job.out / module_path(module)).exists():
-            continue
-        if job.settings.package is not None or not _importable(module):
-            yield f"warning: {file.name} is imported and not compiled: put its folder under --proto, too"
-
-
-def _importable(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ImportError:
-        return False
-
-
-def _unloadable(request: CodeGeneratorRequest, selection: Selection) -> Iterator[str]:
-    """Yield a warning for each file that protoc takes and protobuf's Python does not (two fields of one JSON name)."""
-    pool, paths = DescriptorPool(), _paths(selection)
-    for file in request.proto_file:
-        try:
-            pool.AddSerializedFile(file.SerializeToString())
-        except TypeError as error:
-            reason = str(error).partition("descriptor pool: ")[2] or error
-            yield f"warning: {paths.get(file.name, file.name)}: protobuf's Python cannot load this file: {reason}"
-
-
-def _paths(selection: Selection) -> dict[str, str]:
-    return {source.name: str(source.path) for source in selection.sources}
-
-
 def _with_paths(text: str, selection: Selection) -> str:
-    paths = _paths(selection)
+    paths = selection.paths
     lines = [line.partition(":") for line in text.splitlines()]
     return "\n".join(paths.get(name, name) + colon + rest for name, colon, rest in lines)
-
-
-def _hidden(selection: Selection, package: str | None) -> Iterator[str]:
-    """Yield a warning for each top-level folder that cannot be imported beside Python's own module of its name."""
-    if package is None:
-        tops = {source.name.split("/")[0] for source in selection.sources if "/" in source.name}
-        for name in sorted(tops & sys.stdlib_module_names):
-            yield f"warning: folder {name}/ and Python's own module {name} exclude each other: use --package"
-        if any(source.name.startswith("google/protobuf/") for source in selection.sources):
-            yield "warning: nothing can be imported into protobuf's own package google.protobuf: use --package"

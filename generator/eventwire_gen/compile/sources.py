@@ -32,6 +32,11 @@ class Selection:
     sources: tuple[Source, ...]
     partial: bool
 
+    @property
+    def paths(self) -> dict[str, str]:
+        """Where each file is, by its name."""
+        return {source.name: str(source.path) for source in self.sources}
+
 
 def select(proto: Sequence[Path], include: Sequence[Path], paths: Sequence[Path]) -> Selection:
     """Find the files to compile: all below the folders ``proto``, or only what ``paths`` names.
@@ -65,7 +70,9 @@ def _named(paths: Sequence[Path], searched: Sequence[Path]) -> tuple[list[Path],
 def _selection(roots: Iterable[Path], sources: Iterable[Source], partial: bool) -> Selection:
     found = sorted({source.name: source for source in sources}.values())
     if not found:
-        raise Refused(f"no .proto file to compile in {', '.join(map(str, roots)) or 'no folder'}")
+        raise Refused(
+            f"no .proto file to compile{_in(roots)}: name a folder, or set proto in [tool.eventwire]"
+        )
     return Selection(tuple(dict.fromkeys(roots)), tuple(found), partial)
 
 
@@ -92,6 +99,11 @@ def _walk(path: Path) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _NOT_ENTERED)
         below = Path(folder).relative_to(path)
         yield from (below / name for name in files if name.endswith(".proto"))
+
+
+def _in(roots: Iterable[Path]) -> str:
+    listed = ", ".join(map(str, roots))
+    return f" in {listed}" if listed else ""
 
 
 def _must_exist(path: Path) -> None:

@@ -16,9 +16,9 @@ HandleNext: TypeAlias = Callable[[Context], Awaitable[None]]
 class Middleware:
     """Override one or both; what is not overridden costs nothing.
 
-    One instance serves all messages of its bus or worker concurrently. An exception raised in `on_handle` sets the event
-    aside (dead letter), without another attempt; returning means that the event may be acknowledged, so swallow nothing
-    that must not be lost.
+    One instance serves all messages of its bus or worker concurrently. An exception raised in `on_handle` sets the
+    event aside (dead letter), without another attempt; returning means that the event may be acknowledged, so swallow
+    nothing that must not be lost.
     """
 
     async def on_publish(self, message: Message, call_next: PublishNext) -> Receipt:

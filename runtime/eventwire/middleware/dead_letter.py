@@ -57,7 +57,9 @@ class DeadLetter(Middleware):
             if context.failure is None:
                 await self.set_aside(context, error)
             else:  # a middleware failed after the event was set aside
-                _log.error("event %s of %s, after it was set aside:", context.id, context.topic.name, exc_info=error)
+                _log.error(
+                    "event %s of %s, after it was set aside:", context.id, context.topic.name, exc_info=error
+                )
 
     async def set_aside(self, context: Context, error: Exception) -> None:
         """Dead-letter a delivery, or stop or drop where there is no dead letter."""

@@ -11,8 +11,8 @@ from eventwire.middleware.base import HandleNext, Middleware
 class Timeout(Middleware):
     """Raises HandlerTimeout when an attempt takes longer than `seconds`.
 
-    A TimeoutError of the handler's own is left as it is: only the guard's own clock speaks for the worker. A handler that
-    swallows the cancellation has not finished either.
+    A TimeoutError of the handler's own is left as it is: only the guard's own clock speaks for the worker. A handler
+    that swallows the cancellation has not finished either.
     """
 
     def __init__(self, seconds: float) -> None:

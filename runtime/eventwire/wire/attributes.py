@@ -18,11 +18,15 @@ def source_of(package: str, service: str | None) -> str:
 
 
 def rfc3339(seconds: float) -> bytes:
-    """Seconds since the Unix epoch as RFC 3339 in UTC, with microseconds."""
+    """Seconds since the Unix epoch as RFC 3339 in UTC, with microseconds. Raises ValueError outside years 1 to 9999."""
     micros = round(seconds * 1_000_000)
     return b"%b.%06dZ" % (_second(micros // 1_000_000), micros % 1_000_000)
 
 
 @lru_cache(maxsize=8)
 def _second(seconds: int) -> bytes:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode()
+    try:
+        moment = datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, OSError) as error:
+        raise ValueError(f"{seconds} seconds since 1970 is no date of the years 1 to 9999") from error
+    return moment.replace(tzinfo=None).isoformat().encode()

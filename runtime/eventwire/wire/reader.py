@@ -95,7 +95,9 @@ class Reader:
         if media.startswith("application/cloudevents"):
             return self._structured(media, body)
         type_name = headers.get(names.type)
-        if not (type_name and headers.get(names.id) and headers.get(names.source) and names.specversion in headers):
+        if not (
+            type_name and headers.get(names.id) and headers.get(names.source) and names.specversion in headers
+        ):
             return self._undescribed(body, media, headers, names)
         if media:
             self._has_form(media)

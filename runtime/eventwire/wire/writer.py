@@ -8,7 +8,7 @@ from functools import lru_cache
 from re import compile as regex
 from typing import Any
 
-from eventwire.errors import CapabilityError, InvalidEvent, TooLarge
+from eventwire.errors import CapabilityError, InvalidEvent, PublishError, TooLarge
 from eventwire.ids import uuid7
 from eventwire.keys import encode_key, key_bytes, topic_key
 from eventwire.message import Headers, Message
@@ -21,7 +21,7 @@ from eventwire.wire.envelope import wrap
 
 RESERVED = "eventwire_"
 _NAME = regex(r"[!-~]{1,255}")
-_ATTRIBUTE = regex(r"[a-z0-9]{1,255}")
+_KEYS = {FieldKind.STRING: str, FieldKind.BYTES: bytes}
 
 Attributes = Sequence[tuple[str, bytes]]
 
@@ -45,7 +45,13 @@ class Writer:
         self._prefix = features.attribute_prefix
         self._source = source_of(topic.package, service).encode()
         self._form = topic.data_format
-        self._format = topic.wire_format
+        self._content_type = content.DATA[topic.data_format]
+        self._lay_out = {
+            WireFormat.CLOUDEVENTS: self._binary,
+            WireFormat.CLOUDEVENTS_STRUCTURED: self._structured,
+            WireFormat.PLAIN: self._plain,
+        }[topic.wire_format]
+        self._id, self._time = self._prefix + "id", self._prefix + "time"
         self._static = {event: self._static_headers(event) for event in topic.events}
 
     def _static_headers(self, event: Event[Any]) -> Headers:
@@ -72,59 +78,59 @@ class Writer:
             raise InvalidEvent(
                 f"topic {self._topic.name} publishes {names}; this is a {type(message).__qualname__}"
             )
-        key = key_bytes(event, message)
         try:
             data = event.codec.encode(message)
+            attributes = (*inherited, *_attributes_of(event, message)) if inherited or _has_own(event) else ()
+            written = self._lay_out(
+                event, data, id or _id_of(event, message), _time_of(event, message), attributes
+            )
+            written.key = key_bytes(event, message)
+            if headers or inherited_headers:
+                written.headers += inherited_headers + self._user_headers(headers or {})
+        except PublishError:
+            raise
         except Exception as error:  # whatever a message backend raises, the event is what is wrong
             raise InvalidEvent(f"{event.full_name} cannot be encoded: {error}") from error
-        attributes = [*inherited, *_attributes_of(event, message)]
-        written = self._lay_out(
-            event, data, id or _id_of(event, message), _time_of(event, message), attributes
-        )
-        written.key = key
-        if headers or inherited_headers:
-            written.headers += inherited_headers + self._user_headers(headers or {})
         self._fits(written)
         return written
 
     def tombstone(self, key: str | bytes | int, inherited: Attributes = ()) -> Message:
-        """A message with the key and no body. Raises InvalidEvent for an empty key."""
+        """A message with the key and no body. Raises InvalidEvent for an empty key or another type, and TooLarge."""
         kind = topic_key(self._topic).kind
-        if key in ("", b""):
-            raise InvalidEvent(f"topic {self._topic.name}: a tombstone needs a key that is not empty")
-        event = self._topic.events[0]
-        id = uuid7()
-        headers = self._binary(event, id.encode(), rfc3339(time.time()), inherited)
-        return Message(self._name, None, encode_key(key, kind), headers, content.DATA[self._form], id)
+        if key in ("", b"") or not isinstance(key, _KEYS.get(kind, int)):
+            raise InvalidEvent(
+                f"topic {self._topic.name}: a tombstone needs a key that is not empty, of type {kind.value}"
+            )
+        written = self._binary(self._topic.events[0], b"", uuid7(), rfc3339(time.time()), inherited)
+        written.key, written.body = encode_key(key, kind), None
+        if not self._features.headers:
+            written.headers = ()
+        self._fits(written)
+        return written
 
-    def _lay_out(
+    def _binary(
         self, event: Event[Any], data: bytes, id: str, moment: bytes, attributes: Attributes
     ) -> Message:
-        match self._format:
-            case WireFormat.CLOUDEVENTS:
-                headers = self._binary(event, id.encode(), moment, attributes)
-                return Message(self._name, data, None, headers, content.DATA[self._form], id)
-            case WireFormat.CLOUDEVENTS_STRUCTURED:
-                body = self._structured(event, data, id, moment, attributes)
-                return Message(self._name, body, None, (), content.STRUCTURED[self._form], id)
-            case _:
-                headers = (
-                    tuple((self._prefix + name, value) for name, value in attributes)
-                    if self._features.headers
-                    else ()
-                )
-                return Message(
-                    self._name, wrap(event, data, self._form), None, headers, content.DATA[self._form], id
-                )
+        headers = (
+            *self._static[event],
+            (self._id, id.encode()),
+            (self._time, moment),
+            *self._prefixed(attributes),
+        )
+        return Message(self._name, data, None, headers, self._content_type, id)
 
-    def _binary(self, event: Event[Any], id: bytes, moment: bytes, attributes: Attributes) -> Headers:
-        prefix = self._prefix
-        headers = (*self._static[event], (prefix + "id", id), (prefix + "time", moment))
-        return (*headers, *((prefix + name, value) for name, value in attributes)) if attributes else headers
+    def _plain(self, event: Event[Any], data: bytes, id: str, _: bytes, attributes: Attributes) -> Message:
+        headers = self._prefixed(attributes) if self._features.headers else ()
+        return Message(self._name, wrap(event, data, self._form), None, headers, self._content_type, id)
+
+    def _prefixed(self, attributes: Attributes) -> Headers:
+        if not attributes:
+            return ()
+        return tuple([(self._prefix + name, value) for name, value in attributes])
 
     def _structured(
         self, event: Event[Any], data: bytes, id: str, moment: bytes, attributes: Attributes
-    ) -> bytes:
+    ) -> Message:
         every = {
             "id": id,
             "source": self._source.decode(),
@@ -134,7 +140,8 @@ class Writer:
             "dataschema": TYPE_URL + event.full_name,
             **{name: value.decode() for name, value in attributes},
         }
-        return structured.write(every, data, self._form, event.full_name)
+        body = structured.write(every, data, self._form, event.full_name)
+        return Message(self._name, body, None, (), content.STRUCTURED[self._form], id)
 
     def _user_headers(self, headers: Mapping[str, str]) -> Headers:
         if headers and not self._features.headers:
@@ -166,11 +173,15 @@ class Writer:
                 )
 
 
+def _has_own(event: Event[Any]) -> bool:
+    return event.subject is not None or bool(event.headers)
+
+
 def _attributes_of(event: Event[Any], message: object) -> list[tuple[str, bytes]]:
     found: list[tuple[str, bytes]] = []
     if event.subject is not None and (subject := event.subject.read(message)):
         found.append(("subject", str(subject).encode()))
-    texts = ((field.name, field.read(message)) for field in event.headers)
+    texts = [(field.name, field.read(message)) for field in event.headers]
     found += [(name, text.encode()) for name, text in texts if text is not None]
     return found
 

@@ -381,6 +381,8 @@ def test_imports_that_protoc_writes_invalidly_are_mended(package: str) -> None:
         'syntax = "proto3"; import "a/pub.proto"; message U { kw.X x = 1; odd.Odd odd = 2; }',
     )
     write("proto/a/feat.proto", 'edition = "2023"; import "google/protobuf/cpp_features.proto"; message F {}')
+    write("proto/root.proto", 'syntax = "proto3"; message Root {}')
+    write("proto/a/below.proto", 'syntax = "proto3"; import "root.proto"; message Below { Root root = 1; }')
     out = Path("root", *package.split("."))
     assert gen.command(["--out", str(out), *(["--package", package] if package else [])]) == 0
     prefix = f"{package}." if package else ""
@@ -390,6 +392,7 @@ def test_imports_that_protoc_writes_invalidly_are_mended(package: str) -> None:
         import importlib
         user = importlib.import_module("{prefix}a.user_pb2")
         importlib.import_module("{prefix}a.feat_pb2")
+        importlib.import_module("{prefix}a.below_pb2")
         public = importlib.import_module("{prefix}a.pub_pb2")
         x = importlib.import_module("{prefix}class.x_pb2")
         assert public.X is x.X and getattr(public, "None") is getattr(x, "None")

@@ -1,0 +1,50 @@
+"""What compiles, and will not work in Python all the same."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from google.protobuf.compiler.plugin_pb2 import CodeGeneratorRequest
+from google.protobuf.descriptor_pool import DescriptorPool
+
+from eventwire_gen.python_names import is_external, module_path, pb2_module
+
+
+def found(
+    request: CodeGeneratorRequest, paths: Mapping[str, str], out: Path, package: str | None
+) -> Iterator[str]:
+    """Yield the warnings of a run; ``paths`` are those of the compiled files by name."""
+    yield from _absent(request, out, package)
+    yield from _unloadable(request, paths)
+    if package is None:
+        yield from _hidden(request)
+
+
+def _absent(request: CodeGeneratorRequest, out: Path, package: str | None) -> Iterator[str]:
+    made = set(request.file_to_generate)
+    folders = [out] if package is not None else [out, *map(Path, sys.path)]
+    for file in request.proto_file:
+        module = pb2_module(file.name)
+        if file.name in made or is_external(module):
+            continue
+        if not any((folder / module_path(module)).exists() for folder in folders):
+            yield f"warning: {file.name} is imported and not compiled: put its folder under --proto, too"
+
+
+def _unloadable(request: CodeGeneratorRequest, paths: Mapping[str, str]) -> Iterator[str]:
+    # protoc takes two fields of one JSON name in proto2, protobuf's Python does not.
+    pool = DescriptorPool()
+    for file in request.proto_file:
+        try:
+            pool.AddSerializedFile(file.SerializeToString())
+        except TypeError as error:
+            reason = str(error).partition("descriptor pool: ")[2] or error
+            yield f"warning: {paths.get(file.name, file.name)}: protobuf's Python cannot load this file: {reason}"
+
+
+def _hidden(request: CodeGeneratorRequest) -> Iterator[str]:
+    tops = {name.partition("/")[0] for name in request.file_to_generate if "/" in name}
+    for name in sorted(tops & sys.stdlib_module_names):
+        yield f"warning: folder {name}/ and Python's own module {name} exclude each other: use --package"
+    if any(name.startswith("google/protobuf/") for name in request.file_to_generate):
+        yield "warning: nothing can be imported into protobuf's own package google.protobuf: use --package"
