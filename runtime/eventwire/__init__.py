@@ -5,6 +5,7 @@ Generated modules and applications import from here; drivers are imported when a
 
 from __future__ import annotations
 
+from eventwire.batch import BatchReceipt
 from eventwire.blocking import BlockingBus, BlockingPublisher
 from eventwire.bus import Bus
 from eventwire.context import Context
@@ -40,7 +41,7 @@ from eventwire.errors import (
     WorkerStopped,
 )
 from eventwire.handler import Handler, HandlerFactory, SyncHandler
-from eventwire.message import BatchReceipt, Headers, Message, Receipt
+from eventwire.message import Headers, Message, Receipt
 from eventwire.middleware.base import HandleNext, Middleware, PublishNext
 from eventwire.policy import (
     DataFormat,

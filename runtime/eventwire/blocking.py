@@ -9,8 +9,9 @@ from concurrent.futures import CancelledError, Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
+from eventwire.batch import BatchReceipt
 from eventwire.errors import Closed
-from eventwire.message import BatchReceipt, Receipt
+from eventwire.message import Receipt
 from eventwire.sender import Publisher, Sender
 
 if TYPE_CHECKING:

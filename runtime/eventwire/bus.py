@@ -9,11 +9,12 @@ from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from eventwire.batch import BatchReceipt
 from eventwire.context import Context
 from eventwire.deadline import Deadlines
 from eventwire.errors import Closed, ConfigurationError, PublishError
 from eventwire.links import make_transport
-from eventwire.message import BatchReceipt, Message, Receipt
+from eventwire.message import Message, Receipt
 from eventwire.middleware.base import Middleware
 from eventwire.policy import Start
 from eventwire.route import Route, Validator, spec_of

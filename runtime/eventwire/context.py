@@ -6,7 +6,8 @@ from collections.abc import AsyncIterable, Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from eventwire.message import BatchReceipt, Headers, Message, Receipt
+from eventwire.batch import BatchReceipt
+from eventwire.message import Headers, Message, Receipt
 from eventwire.topic import Topic
 from eventwire.wire.attributes import CAUSATION, CORRELATION
 

@@ -32,10 +32,7 @@ EventwireError
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from eventwire.message import Message
+from eventwire.message import Message
 
 
 class EventwireError(Exception):

@@ -1,12 +1,9 @@
-"""What travels: the broker's message, and what a publisher gets back for it."""
+"""What travels: the broker's message, and the broker's word that it has it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
-
-if TYPE_CHECKING:
-    from eventwire.errors import PublishError
+from dataclasses import dataclass
+from typing import TypeAlias
 
 Headers: TypeAlias = tuple[tuple[str, bytes], ...]
 """Pairs in the order they were written. Names may repeat (Kafka allows it); values are bytes, text is UTF-8."""
@@ -48,16 +45,3 @@ class Receipt:
     id: str
     partition: int | None = None
     offset: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class BatchReceipt:
-    """The outcome of `publish_many`: how many were confirmed, and every one that was not, with its error."""
-
-    confirmed: int
-    failures: tuple[PublishError, ...] = field(default=())
-
-    @property
-    def ok(self) -> bool:
-        """Whether every event of the batch was confirmed."""
-        return not self.failures

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
-from eventwire.message import BatchReceipt, Receipt
+from eventwire.batch import BatchReceipt
+from eventwire.message import Receipt
 from eventwire.topic import Topic
 
 E = TypeVar("E")

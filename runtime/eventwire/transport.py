@@ -188,7 +188,7 @@ class Transport(Protocol):
     async def publish_many(
         self, topic: TopicSpec, messages: Sequence[Message]
     ) -> Sequence[Receipt | PublishError]:
-        """Write a batch, its order kept per key; one outcome for each message, in their order. Raises nothing."""
+        """Write a batch, its order kept per key; one outcome for each message, in their order. Raises only Closed."""
         ...
 
     async def subscribe(self, subscription: Subscription) -> Consumer:

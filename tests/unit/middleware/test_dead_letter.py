@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from eventwire import Context, Message, OnExhausted, PublishFailed, TooLarge, WorkerStopped
+from eventwire.counts import Counts
+from eventwire.middleware.dead_letter import POINTER, DeadLetter
+from tests.unit.fakes import FakeDelivery, NoSleep
+from tests.unit.shop import ORDERS
+
+
+class Park:
+    """Fails as told, then remembers what it was given."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+        self.parked: list[Message] = []
+
+    async def __call__(self, message: Message) -> None:
+        if self.errors:
+            raise self.errors.pop(0)
+        self.parked.append(message)
+
+
+def context(sleeper: NoSleep) -> Context:
+    bus: Any = None
+    delivery = FakeDelivery()
+    delivery.message.body = b"whole"
+    delivery.message.headers = (("x", b"y"), ("eventwire_dead_reason", b"forged"))
+    return Context(bus, ORDERS, "g", delivery, sleeper)
+
+
+async def fails(_: Context) -> None:
+    raise ValueError("no")
+
+
+async def test_a_publish_that_fails_is_tried_again_with_backoff() -> None:
+    sleeper, park, counts = NoSleep(), Park(*[PublishFailed("down")] * 3), Counts()
+    there = context(sleeper)
+    await DeadLetter("dead", park, OnExhausted.STOP, counts).on_handle(there, fails)
+    (letter,) = park.parked
+    assert (letter.body, letter.header("x"), letter.header("eventwire_dead_reason")) == (b"whole", b"y", b"no")
+    assert len(sleeper.slept) == 3
+    assert sleeper.slept == sorted(sleeper.slept)
+    assert (counts.dead_lettered, type(there.failure)) == (1, ValueError)
+
+
+async def test_what_is_too_large_becomes_a_pointer_to_its_origin() -> None:
+    sleeper, park = NoSleep(), Park(TooLarge("big"))
+    await DeadLetter("dead", park, OnExhausted.STOP, Counts()).on_handle(context(sleeper), fails)
+    (letter,) = park.parked
+    assert (letter.content_type, letter.header("eventwire_dead_body_size")) == (POINTER, b"5")
+    assert (letter.header("eventwire_dead_topic"), letter.header("eventwire_dead_offset")) == (b"shop.v1", b"0")
+    assert sleeper.slept == []
+
+
+async def test_a_pointer_that_is_too_large_waits_like_any_failure() -> None:
+    sleeper, park = NoSleep(), Park(*[TooLarge("big")] * 3)
+    await DeadLetter("dead", park, OnExhausted.STOP, Counts()).on_handle(context(sleeper), fails)
+    assert len(sleeper.slept) == 2
+    assert park.parked[0].header("eventwire_dead_body_size") == b"5"
+
+
+async def test_an_event_is_set_aside_once_though_a_middleware_fails_after_it() -> None:
+    park, counts = Park(), Counts()
+    dead_letter = DeadLetter("dead", park, OnExhausted.STOP, counts)
+
+    async def middleware(there: Context) -> None:
+        await dead_letter.on_handle(there, fails)
+        raise LookupError("the middleware")
+
+    await dead_letter.on_handle(context(NoSleep()), middleware)
+    assert (len(park.parked), counts.dead_lettered) == (1, 1)
+
+
+async def test_a_stop_is_no_failure_of_the_event() -> None:
+    async def stop(_: Context) -> None:
+        raise WorkerStopped("stop")
+
+    park = Park()
+    with pytest.raises(WorkerStopped):
+        await DeadLetter("dead", park, OnExhausted.STOP, Counts()).on_handle(context(NoSleep()), stop)
+    assert park.parked == []
