@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import threading
 
 import pytest
@@ -35,3 +36,25 @@ def test_it_is_refused_outside_its_block() -> None:
     bus = Bus("memory://").blocking()
     with pytest.raises(Closed, match="not open"):
         bus.publisher(OrdersPublisher).publish(Placed("7"))
+
+
+def test_a_thread_that_waits_when_the_bus_closes_is_told() -> None:
+    outcomes: list[BaseException] = []
+    waiting = threading.Event()
+
+    async def never() -> None:
+        waiting.set()
+        await asyncio.get_running_loop().create_future()
+
+    def wait() -> None:
+        try:
+            bus.run(never())
+        except BaseException as error:
+            outcomes.append(error)
+
+    with Bus("memory://").blocking() as bus:
+        thread = threading.Thread(target=wait, daemon=True)
+        thread.start()
+        waiting.wait(10)
+    thread.join(10)
+    assert [type(error) for error in outcomes] == [Closed]

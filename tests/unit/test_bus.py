@@ -33,13 +33,30 @@ async def test_a_receipt_tells_where_the_event_is() -> None:
     assert (first.offset, second.offset) == (0, 1)
 
 
+async def test_a_bus_that_is_closed_while_it_connects_stays_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    bus, connecting, go = Bus("memory://"), asyncio.Event(), asyncio.Event()
+
+    async def connect() -> None:
+        connecting.set()
+        await go.wait()
+
+    monkeypatch.setattr(bus.transport(ORDERS), "connect", connect)
+    start = asyncio.create_task(bus.start())
+    await connecting.wait()
+    await bus.close()
+    go.set()
+    with pytest.raises(Closed, match="while it connected"):
+        await start
+    assert not bus.started
+
+
 async def test_publishing_before_the_start_and_after_the_end_is_refused() -> None:
     bus = Bus("memory://")
     with pytest.raises(Closed, match="not started"):
         await OrdersPublisher(bus).publish(Placed("7"))
     async with bus:
-        pass
-    with pytest.raises(Closed, match="closed"):
+        await OrdersPublisher(bus).publish(Placed("7"))
+    with pytest.raises(Closed, match="the bus is closed"):
         await OrdersPublisher(bus).publish(Placed("7"))
     with pytest.raises(Closed, match="make a new one"):
         await bus.start()
@@ -184,6 +201,23 @@ async def test_pulling_yields_acks_releases_and_rejects() -> None:
         (letter,) = await dead.fetch(10)
         assert letter.message.header("eventwire_dead_reason") == b"no good"
         await dead.close()
+
+
+async def test_pulling_yields_nothing_that_the_validator_refuses() -> None:
+    def positive(event: Any) -> None:
+        if event.cents < 0:
+            raise ValueError("negative")
+
+    async with (
+        Bus("memory://pull-validation") as free,
+        Bus("memory://pull-validation", validate=positive) as strict,
+        asyncio.timeout(10),
+    ):
+        await OrdersPublisher(free).publish_many([Placed("k", -1), Placed("k", 1)])
+        async with strict.subscribe(ORDERS, group="g") as deliveries:
+            pulled = await anext(aiter(deliveries))
+            assert pulled.event == Placed("k", 1)
+            assert deliveries.counts.dead_lettered == 1
 
 
 def _reading(name: str) -> Subscription:

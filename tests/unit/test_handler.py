@@ -2,10 +2,12 @@
 # pyright: reportUnusedClass=false
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
 
 import pytest
 
@@ -23,6 +25,8 @@ from tests.unit.shop import (
     Price,
     PricesHandler,
 )
+
+T = TypeVar("T")
 
 
 class Billing(OrdersHandler):
@@ -117,3 +121,78 @@ def test_a_factory_without_annotation_is_refused() -> None:
     factory: HandlerFactory = asynccontextmanager(untold)
     with pytest.raises(HandlerError, match="does not tell what it makes"):
         handler_class(factory)
+
+
+def test_a_class_method_that_is_no_event_is_refused_too() -> None:
+    with pytest.raises(HandlerError, match=r"did you mean `on_placed`\?"):
+
+        class Typo(OrdersHandler):
+            @classmethod
+            async def on_palced(cls, event: Placed, context: Context) -> None: ...
+
+
+def decorated(function: Any) -> Any:
+    @functools.wraps(function)
+    def wrapper(*arguments: Any) -> Any:
+        return function(*arguments)
+
+    return wrapper
+
+
+def test_a_decorated_coroutine_is_a_handler_and_a_decorated_function_is_none() -> None:
+    class Decorated(OrdersHandler):
+        @decorated
+        async def on_placed(self, event: Placed, context: Context) -> None: ...
+
+    assert list(handled(Decorated)) == ["on_placed"]
+    with pytest.raises(HandlerError, match="plain `def`"):
+
+        class Plain(OrdersHandler):
+            @decorated
+            def on_placed(self, event: Placed, context: Context) -> None: ...  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
+
+
+def test_a_mixin_that_the_generated_class_hides_is_refused() -> None:
+    class Mixin:
+        async def on_placed(self, event: Placed, context: Context) -> None: ...
+
+    class Before(Mixin, OrdersHandler): ...
+
+    assert list(handled(Before)) == ["on_placed"]
+    with pytest.raises(HandlerError, match="on_placed is hidden by the generated method"):
+
+        class After(OrdersHandler, Mixin): ...
+
+
+def test_a_dataclass_and_a_generic_class_may_be_handlers() -> None:
+    @dataclass(slots=True)
+    class Data(OrdersHandler):
+        name: str
+
+        async def on_placed(self, event: Placed, context: Context) -> None: ...
+
+    class Of(OrdersHandler, Generic[T]):
+        async def on_placed(self, event: Placed, context: Context) -> None: ...
+
+    @asynccontextmanager
+    async def of(context: Context) -> AsyncGenerator[Of[int]]:
+        yield Of[int]()
+
+    assert list(handled(Data)) == ["on_placed"]
+    assert handler_class(_resolved(of, Of)) is Of
+
+
+def _resolved(factory: Any, of: type) -> HandlerFactory:
+    """Local classes cannot be found by their annotation's text."""
+    inspect.unwrap(factory).__annotations__ = {"return": AsyncGenerator[of[int]]}  # type: ignore[index]
+    made: HandlerFactory = factory
+    return made
+
+
+def test_one_topic_from_two_modules_is_refused() -> None:
+    class AgainHandler(Handler, topic=replace(ORDERS)):
+        async def on_placed(self, event: Placed, context: Context) -> None: ...
+
+    with pytest.raises(HandlerError, match=r"belongs to topic shop\.v1 and to shop\.v1"):
+
+        class Both(OrdersHandler, AgainHandler): ...

@@ -81,9 +81,7 @@ async def test_a_stop_before_the_start_ends_it_at_once() -> None:
     assert not bus.started
 
 
-async def test_a_start_that_fails_half_way_leaves_the_group_and_closes_its_own_bus(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_start_that_fails_half_way_leaves_the_group(monkeypatch: pytest.MonkeyPatch) -> None:
     class Prices(PricesHandler):
         async def on_price(self, event: Price, context: Context) -> None: ...
 
@@ -110,10 +108,10 @@ async def test_a_start_that_fails_half_way_leaves_the_group_and_closes_its_own_b
         return consumer
 
     monkeypatch.setattr(first, "subscribe", join)
-    with pytest.raises(TopicMissing, match="gone"):
-        await Worker(bus, Orders(), Prices(), group="g").run()
-    assert left == ["g"]
-    assert not bus.started
+    async with bus:
+        with pytest.raises(TopicMissing, match="gone"):
+            await Worker(bus, Orders(), Prices(), group="g").run()
+        assert left == ["g"]
 
 
 def _transports(bus: Bus) -> list[Any]:
@@ -166,7 +164,10 @@ async def test_a_consumer_that_cannot_go_on_ends_the_worker_and_loses_nothing(
 
 async def test_a_worker_that_dies_ends_the_block_that_waits_for_it(bus: Bus) -> None:
     with pytest.raises(WorkerStopped):
-        async with asyncio.timeout(10), Worker(bus, Orders(fail), group="g", retry=ONCE, dead_letter=DISABLED):
+        async with (
+            asyncio.timeout(10),
+            Worker(bus, Orders(fail), group="g", retry=ONCE, dead_letter=DISABLED),
+        ):
             await OrdersPublisher(bus).publish(Placed("7"))
             await asyncio.get_running_loop().create_future()
     task = asyncio.current_task()

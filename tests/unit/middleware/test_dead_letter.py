@@ -41,7 +41,11 @@ async def test_a_publish_that_fails_is_tried_again_with_backoff() -> None:
     there = context(sleeper)
     await DeadLetter("dead", park, OnExhausted.STOP, counts).on_handle(there, fails)
     (letter,) = park.parked
-    assert (letter.body, letter.header("x"), letter.header("eventwire_dead_reason")) == (b"whole", b"y", b"no")
+    assert (letter.body, letter.header("x"), letter.header("eventwire_dead_reason")) == (
+        b"whole",
+        b"y",
+        b"no",
+    )
     assert len(sleeper.slept) == 3
     assert sleeper.slept == sorted(sleeper.slept)
     assert (counts.dead_lettered, type(there.failure)) == (1, ValueError)
@@ -52,7 +56,10 @@ async def test_what_is_too_large_becomes_a_pointer_to_its_origin() -> None:
     await DeadLetter("dead", park, OnExhausted.STOP, Counts()).on_handle(context(sleeper), fails)
     (letter,) = park.parked
     assert (letter.content_type, letter.header("eventwire_dead_body_size")) == (POINTER, b"5")
-    assert (letter.header("eventwire_dead_topic"), letter.header("eventwire_dead_offset")) == (b"shop.v1", b"0")
+    assert (letter.header("eventwire_dead_topic"), letter.header("eventwire_dead_offset")) == (
+        b"shop.v1",
+        b"0",
+    )
     assert sleeper.slept == []
 
 

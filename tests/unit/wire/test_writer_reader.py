@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+from base64 import b64encode
 from dataclasses import replace
 from typing import Any
 
@@ -20,8 +22,9 @@ from eventwire import (
 )
 from eventwire.errors import CapabilityError
 from eventwire.wire.reader import Limits, Reader
+from eventwire.wire.structured import _cloud_event  # pyright: ignore[reportPrivateUsage]
 from eventwire.wire.writer import Writer
-from tests.unit.shop import ORDERS, PRICES, Cancelled, Placed, Price
+from tests.unit.shop import CANCELLED, ORDERS, PLACED, PRICES, Cancelled, Placed, Price
 
 FACTS = Features(
     transport="test",
@@ -274,3 +277,140 @@ def test_a_tombstone_is_read_on_a_compacted_topic_only() -> None:
 def test_the_services_name_is_the_source() -> None:
     message = Writer(ORDERS, "t", FACTS, "/checkout").write(Placed("1"))
     assert message.header("ce_source") == b"/checkout"
+
+
+def structured(**members: object) -> Message:
+    event = {"specversion": "1.0", "id": "1", "source": "/x", "type": "shop.v1.Placed"} | members
+    return Message("shop.v1", json.dumps(event).encode(), content_type="application/cloudevents+json")
+
+
+def test_structured_json_is_no_data_of_a_protobuf_topic_unless_it_says_so() -> None:
+    topic = topic_in(WireFormat.CLOUDEVENTS_STRUCTURED, DataFormat.PROTOBUF)
+    data = {"order_id": "1"}
+    with pytest.raises(Undecodable, match="content type `application/json`, but topic"):
+        read(topic, structured(data=data))
+    encoded = b64encode(json.dumps(data).encode()).decode()
+    binary = structured(data_base64=encoded, datacontenttype="application/protobuf")
+    assert read(topic, binary).decode() == Placed("1")
+
+
+def test_structured_protobuf_is_no_data_of_a_json_topic() -> None:
+    written = write(topic_in(WireFormat.CLOUDEVENTS_STRUCTURED, DataFormat.PROTOBUF), Placed("1"))
+    with pytest.raises(Undecodable, match="content type `application/protobuf`, but topic"):
+        read(topic_in(WireFormat.CLOUDEVENTS_STRUCTURED), written)
+
+
+@pytest.mark.parametrize(
+    ("members", "text"),
+    [
+        ({}, "it has no data"),
+        ({"data": None}, "it has no data"),
+        ({"data": float("nan")}, "NaN is no JSON"),
+        ({"data_base64": "%"}, "no CloudEvent"),
+        ({"data_base64": 5}, "no CloudEvent"),
+        ({"data": {}, "id": ""}, "lacks the required attributes id"),
+        ({"data": {}, "subject": "\ud800"}, "surrogates"),
+        ({"data": {}, "type": None}, "lacks the required attributes type"),
+    ],
+)
+def test_structured_events_that_are_none(members: dict[str, object], text: str) -> None:
+    with pytest.raises(Undecodable, match=text):
+        read(topic_in(WireFormat.CLOUDEVENTS_STRUCTURED), structured(**members))
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b'{"placed":{},"placed":{}}', "two members of one name"),
+        (b'{"placed":{"a":1,"a":2}}', "two members of one name"),
+        (b'{"placed":{"cents":NaN}}', "NaN is no JSON"),
+        (b'{"placed":' + b"9" * 5000 + b"}", "no JSON"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b"\xff", "no JSON"),
+        (b"[]", "no JSON object with one event"),
+    ],
+)
+def test_plain_json_that_holds_no_event(body: bytes, text: str) -> None:
+    with pytest.raises(Undecodable, match=text):
+        read(topic_in(WireFormat.PLAIN), Message("shop.v1", body))
+
+
+def test_a_structured_protobuf_event_without_data_or_with_an_impossible_time_is_refused() -> None:
+    topic = topic_in(WireFormat.CLOUDEVENTS_STRUCTURED, DataFormat.PROTOBUF)
+    written = write(topic, Placed("1"))
+    event = _cloud_event().FromString(written.body)
+    event.attributes["time"].ce_timestamp.seconds = 1 << 60
+    with pytest.raises(Undecodable, match="no CloudEvent of content type"):
+        read(topic, replace(written, body=event.SerializeToString()))
+    event.ClearField("proto_data")
+    event.attributes.clear()
+    with pytest.raises(Undecodable, match="it has no data"):
+        read(topic, replace(written, body=event.SerializeToString()))
+
+
+@pytest.mark.parametrize("name", ["ce_id", "ce_source", "ce_type"])
+def test_a_required_attribute_that_is_empty_is_none(name: str) -> None:
+    topic = topic_in(WireFormat.CLOUDEVENTS)
+    written = write(topic, Placed("1"))
+    headers = tuple((known, b"" if known == name else value) for known, value in written.headers)
+    with pytest.raises(Undecodable, match="no CloudEvents attributes"):
+        read(topic, replace(written, headers=headers))
+
+
+def test_headers_that_are_no_text_are_told_as_unknown() -> None:
+    topic = topic_in(WireFormat.CLOUDEVENTS)
+    written = write(topic, Placed("1"))
+    headers = tuple((known, b"\xff" if known == "ce_type" else value) for known, value in written.headers)
+    with pytest.raises(UnknownEvent):
+        read(topic, replace(written, headers=headers))
+
+
+def test_content_types_are_compared_without_parameters_and_case() -> None:
+    topic = topic_in(WireFormat.CLOUDEVENTS)
+    written = write(topic, Placed("1"))
+    for spelling in ("Application/JSON; charset=utf-8", "application/json ", None):
+        assert read(topic, replace(written, content_type=spelling)).decode() == Placed("1")
+
+
+@pytest.mark.parametrize("options", [{"id": "\ud800"}, {"headers": {"x": "\ud800"}}, {"headers": {"x": 5}}])
+def test_text_that_cannot_be_written_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidEvent):
+        write(topic_in(WireFormat.CLOUDEVENTS), Placed("1"), **options)
+
+
+@pytest.mark.parametrize("seconds", [1e15, -1e15, float("nan"), float("inf")])
+def test_a_time_that_is_no_date_is_refused(seconds: float) -> None:
+    event = replace(PLACED, time=lambda _: seconds)
+    topic = topic_in(WireFormat.CLOUDEVENTS, events=(event, CANCELLED))
+    with pytest.raises(InvalidEvent):
+        write(topic, Placed("1"))
+
+
+def test_a_time_is_written_as_rfc_3339_in_every_year() -> None:
+    event = replace(PLACED, time=lambda _: -62135596800.0 + 1.5)
+    message = write(topic_in(WireFormat.CLOUDEVENTS, events=(event, CANCELLED)), Placed("1"))
+    assert message.header("ce_time") == b"0001-01-01T00:00:01.500000Z"
+
+
+@pytest.mark.parametrize("key", ["", b"", b"sku", 5])
+def test_a_tombstone_takes_a_key_of_the_topics_type_only(key: str | bytes | int) -> None:
+    with pytest.raises(InvalidEvent, match="needs a key that is not empty, of type string"):
+        Writer(PRICES, PRICES.name, FACTS, None).tombstone(key)
+
+
+def test_a_tombstone_keeps_to_the_brokers_limits() -> None:
+    with pytest.raises(TooLarge, match="the key has"):
+        Writer(PRICES, PRICES.name, replace(FACTS, max_key=2), None).tombstone("sku-1")
+    bare = replace(FACTS, headers=False)
+    plain = replace(PRICES, wire_format=WireFormat.PLAIN)
+    assert Writer(plain, PRICES.name, bare, None).tombstone("sku-1").headers == ()
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_what_is_inherited_is_read_again_in_every_format(form: WireFormat) -> None:
+    topic = topic_in(form)
+    message = Writer(topic, "t", FACTS, None).write(
+        Placed("1", 1, "acme"), inherited=(("correlationid", b"c-1"),)
+    )
+    incoming = read(topic, message)
+    assert (incoming.attribute("correlationid"), incoming.attribute("tenant")) == (b"c-1", b"acme")
