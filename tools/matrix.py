@@ -128,9 +128,9 @@ class Matrix:
         """The rows that are NOT RUN."""
         return [name for name, row in self.rows.items() if row.status == NEED]
 
-    @pytest.hookimpl(trylast=True)
+    @pytest.hookimpl(tryfirst=True)
     def pytest_unconfigure(self) -> None:
-        """After pytest's own last line."""
+        """After pytest's own last line; before plugins whose last look may raise."""
         for line in self.lines():
             print(line)
 

@@ -79,7 +79,7 @@ def _in_thread(method: Callable[[Any, Context], object], threads: Callable[[], E
             )
 
     async def call(event: Any, context: Context) -> None:
-        run = copy_context().run  # the thread sees the context variables that middleware set
+        run: Callable[..., object] = copy_context().run  # the thread sees the variables that middleware set
         await asyncio.get_running_loop().run_in_executor(threads(), run, handle, event, context)
 
     return call

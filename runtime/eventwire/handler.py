@@ -75,10 +75,11 @@ def _check(cls: type[_Handles], entries: Mapping[str, Entry], *, is_sync: bool) 
     for base in cls.__mro__:
         if issubclass(base, _Handles) and base.eventwire_generated:
             continue
-        for name in vars(cast("type[object]", base)):
+        kind = cast("type[object]", base)
+        for name in vars(kind):
             method = getattr(
-                base, name
-            )  # as it is called: unwrapped of classmethod, staticmethod, partialmethod
+                kind, name
+            )  # as it is called: out of its classmethod, staticmethod, partialmethod
             if name.startswith("on_") and callable(method):
                 _check_method(cls, name, method, entries, is_sync=is_sync)
 
@@ -133,8 +134,8 @@ def handled(cls: type[AnyHandler]) -> dict[str, Entry]:
 
 
 def _inherited(cls: type, name: str) -> bool:
-    """Whether the method found first is a generated one."""
-    owner = next(base for base in cls.__mro__ if name in vars(base))
+    """Whether the method found first is a generated one, or there is none."""
+    owner = next((base for base in cls.__mro__ if name in vars(base)), _Handles)
     return issubclass(owner, _Handles) and owner.eventwire_generated
 
 

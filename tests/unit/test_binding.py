@@ -18,6 +18,14 @@ request: ContextVar[str] = ContextVar("request")
 NOWHERE: Any = None
 
 
+class Billing(OrdersHandler):
+    def __init__(self, seen: list[str]) -> None:
+        self._seen = seen
+
+    async def on_placed(self, event: Placed, context: Context) -> None:
+        self._seen.append(event.order_id)
+
+
 @pytest.fixture
 def pool() -> Generator[Executor]:
     with ThreadPoolExecutor(1) as made:
@@ -67,7 +75,7 @@ async def test_static_and_class_methods_are_called_as_they_are(pool: Executor) -
 
     class Static(OrdersHandler):
         @staticmethod
-        async def on_placed(event: Placed, context: Context) -> None:  # type: ignore[override]
+        async def on_placed(event: Placed, context: Context) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
             seen.append(event.order_id)
 
     await call_of(Static(), pool)(Placed("1"), NOWHERE)
@@ -77,15 +85,10 @@ async def test_static_and_class_methods_are_called_as_they_are(pool: Executor) -
 async def test_a_factory_may_be_given_its_arguments_beforehand(pool: Executor) -> None:
     seen: list[str] = []
 
-    class Billing(OrdersHandler):
-        async def on_placed(self, event: Placed, context: Context) -> None:
-            seen.append(event.order_id)
-
     @asynccontextmanager
-    async def made(name: str, context: Context) -> AsyncGenerator[Billing]:
-        seen.append(name)
-        yield Billing()
+    async def made(mine: list[str], context: Context) -> AsyncGenerator[Billing]:
+        yield Billing(mine)
 
-    factory: HandlerFactory = partial(made, "billing")
+    factory: HandlerFactory = partial(made, seen)
     await call_of(factory, pool)(Placed("1"), NOWHERE)
-    assert seen == ["billing", "1"]
+    assert seen == ["1"]

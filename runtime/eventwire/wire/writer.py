@@ -21,7 +21,7 @@ from eventwire.wire.envelope import wrap
 
 RESERVED = "eventwire_"
 _NAME = regex(r"[!-~]{1,255}")
-_KEYS = {FieldKind.STRING: str, FieldKind.BYTES: bytes}
+_KEYS: dict[FieldKind, type] = {FieldKind.STRING: str, FieldKind.BYTES: bytes}  # the other kinds are int
 
 Attributes = Sequence[tuple[str, bytes]]
 
@@ -97,7 +97,7 @@ class Writer:
     def tombstone(self, key: str | bytes | int, inherited: Attributes = ()) -> Message:
         """A message with the key and no body. Raises InvalidEvent for an empty key or another type, and TooLarge."""
         kind = topic_key(self._topic).kind
-        if key in ("", b"") or not isinstance(key, _KEYS.get(kind, int)):
+        if key in ("", b"") or type(key) is not _KEYS.get(kind, int):
             raise InvalidEvent(
                 f"topic {self._topic.name}: a tombstone needs a key that is not empty, of type {kind.value}"
             )
