@@ -45,6 +45,12 @@ class Runner:
         self._napping = False
         self._cancels = 0
 
+    def begin(self, delivery: Delivery) -> None:
+        """Take on a delivery; what was asked for the last one is forgotten."""
+        self.delivery = delivery
+        self._abandoned = False
+        self._cancels = 0
+
     async def sleep(self, seconds: float) -> None:
         """Wait before a retry. Ends as cancelled, the delivery given back, when the lanes drain."""
         if self._abandoned or self.cancelled():
@@ -72,14 +78,14 @@ class Runner:
         """Whether anybody asked the task to stop, though a handler may have swallowed it."""
         return self.task is not None and self.task.cancelling() > 0
 
-    def done(self) -> bool:
-        """Forget the delivery, and the cancellations that were meant for it; whether none was meant for the task."""
-        self.delivery = None
-        self._abandoned = False
-        while self.task is not None and self._cancels:
-            self._cancels -= 1
+    def recover(self) -> None:
+        """Go on after a delivery that was cancelled. Raises CancelledError when the task itself was."""
+        if self.task is None:
+            return
+        for _ in range(self._cancels):
             self.task.uncancel()
-        return not self.cancelled()
+        if self.task.cancelling():
+            raise asyncio.CancelledError
 
 
 class Lanes:
@@ -199,25 +205,26 @@ class Lanes:
         self._waking = False
 
     async def _one(self, lane: Lane, runner: Runner) -> None:
-        delivery = runner.delivery = lane[0]
+        delivery = lane[0]
+        runner.begin(delivery)
+        failure = None
         try:
             failure = await self._handle(delivery, runner)
+            cancelled = runner.cancelled()  # if a handler swallowed it: what was cancelled did not finish
         except asyncio.CancelledError as error:
-            if not runner.cancelled():
+            cancelled = runner.cancelled()
+            if not cancelled:
                 raise WorkerStopped(_STRAY) from error
-            delivery.release()
-        else:
-            if runner.cancelled():  # a handler swallowed it: what was cancelled did not finish
-                delivery.release()
-            else:
-                delivery.ack(failure)
         finally:
             lane.popleft()
+            runner.delivery = None
             self.waiting -= 1
             self._settled.set()
-            goes_on = runner.done()
-        if not goes_on:
-            raise asyncio.CancelledError
+        if cancelled:
+            delivery.release()
+            runner.recover()
+        else:
+            delivery.ack(failure)
 
     def _wake_one(self) -> None:
         if self._waking or not self._ready:

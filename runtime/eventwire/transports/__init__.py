@@ -1,0 +1,1 @@
+"""The brokers: one module or package each, found by a URL's scheme."""
