@@ -8,6 +8,8 @@ from textwrap import dedent
 from typing import TypeAlias
 
 WIDTH = 110
+_DEEPEST = 100
+"""Operands of one union: pyright gives up on an expression of more than 256."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,4 +125,15 @@ def _code(character: str) -> str:
 def _union(operands: tuple[str, ...], indent: int) -> str:
     margin = " " * indent
     flat = f"{margin}{' | '.join(operands)}"
-    return flat if len(flat) <= WIDTH else margin + f"\n{margin}| ".join(operands)
+    if len(flat) <= WIDTH:
+        return flat
+    if len(operands) > _DEEPEST:
+        operands = tuple(
+            _parenthesized(operands[start : start + _DEEPEST], indent)
+            for start in range(0, len(operands), _DEEPEST)
+        )
+    return margin + f"\n{margin}| ".join(operands)
+
+
+def _parenthesized(operands: tuple[str, ...], indent: int) -> str:
+    return f"(\n{_union(operands, indent + 4)}\n{' ' * indent})" if len(operands) > 1 else operands[0]

@@ -25,8 +25,18 @@ _PROTOBUF_S_OWN = _WELL_KNOWN | {
     "go_features",
     "java_features",
 }
+_COMMON_FOLDERS = frozenset(
+    f"google.{folder}"
+    for folder in (
+        *("api", "cloud", "cloud.location", "gapic.metadata", "logging.type", "longrunning"),
+        *("rpc", "rpc.context", "type"),
+    )
+)
+"""What googleapis-common-protos installs."""
 MESSAGE_ATTRIBUTES = frozenset(dir(Message)) | {"Extensions", "DESCRIPTOR", "FromString"}
 """What every message class has: a stub that declares one of these anew contradicts Message."""
+MODULE_ATTRIBUTES = frozenset({"DESCRIPTOR", "__name__", "__file__", "__doc__", "__path__", "__dict__", "__spec__"})
+"""What a module has whatever its file declares."""
 _IMPORTABLE_BUILTINS = frozenset(dir(builtins))
 
 
@@ -48,6 +58,11 @@ def is_name(text: str) -> bool:
     return text.isidentifier() and not keyword.iskeyword(text)
 
 
+def is_special(name: str) -> bool:
+    """Tell whether ``name`` has a meaning of its own to Python or its checkers: ``__all__``, ``__init__``, ``_``."""
+    return (name.startswith("__") and name.endswith("__")) or name == "_"
+
+
 def has_keyword(module: str) -> bool:
     """Tell whether no import statement can spell ``module``: a part is a keyword or no identifier."""
     return not all(is_name(part) for part in module.split("."))
@@ -56,11 +71,10 @@ def has_keyword(module: str) -> bool:
 def is_external(module: str) -> bool:
     """Tell whether ``module`` stays where the installed distributions put it, whatever the output's package.
 
-    These are all Google's, but those that protobuf has for its own tests only, and Eventwire's.
+    These are protobuf's own (not those for its tests), Eventwire's, and the common ones that Google's libraries share:
+    a second copy of these would be a conflict as soon as one of those libraries is imported, too.
     """
-    if module.startswith("google.protobuf."):
-        return is_shipped(module)
-    return module.startswith(("google.", "eventwire.v1."))
+    return is_shipped(module) or module.rpartition(".")[0] in _COMMON_FOLDERS
 
 
 def is_shipped(module: str) -> bool:
@@ -74,14 +88,15 @@ def is_shipped(module: str) -> bool:
 def checker_name(name: str, nested: bool = False) -> str:
     """Return the public name of class ``name`` in a ``.pyi``: a keyword is no name and ``_A`` is private.
 
-    Nor can a nested class have the name of a method of Message. The public name exists for type checkers only: at
+    Nor can a class have the name of something that its module has already, or a nested one that of a method of Message. The public name exists for type checkers only: at
     run time ``getattr(module, "None")`` is the way to such a class.
     """
-    public = is_name(name) and not name.startswith("_") and not (nested and name in MESSAGE_ATTRIBUTES)
-    if public:
+    taken = MESSAGE_ATTRIBUTES if nested else MODULE_ATTRIBUTES
+    if is_name(name) and not name.startswith("_") and name not in taken:
         return name
-    stem = name.strip("_")
-    return f"{stem if is_name(f'{stem}_') else f'M{stem}'}_"
+    stem = name.lstrip("_")
+    end = "_" * max(1, len(name) - len(stem))
+    return f"{stem if is_name(stem + end) else f'M{stem}'}{end}"
 
 
 def checker_path(path: str) -> str:
@@ -210,8 +225,8 @@ class Imports:
 
     def _free(self, name: str) -> str:
         local = name
-        if not is_name(name) or name in self._taken:
-            local = name + "Message"
+        if not is_name(name) or is_special(name) or name in self._taken:
+            local = name.strip("_") + "Message"
         while local in self._taken:
             local += "_"
         self._taken.add(local)

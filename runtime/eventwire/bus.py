@@ -20,12 +20,14 @@ from eventwire.policy import Start
 from eventwire.route import Route, Validator, spec_of
 from eventwire.topic import Topic
 from eventwire.transport import DriverOptions, Transport
+from eventwire.wire.attributes import CAUSATION, CORRELATION, REQUIRED
 
 if TYPE_CHECKING:
     from eventwire.blocking import BlockingBus
     from eventwire.pull import Pull
 
 E = TypeVar("E")
+_OWN = (*REQUIRED, "time", "subject", "dataschema", "datacontenttype", CORRELATION, CAUSATION)
 
 
 class Bus:
@@ -60,13 +62,18 @@ class Bus:
             raise ConfigurationError(
                 f"a bus needs a broker named `default`; it has {', '.join(urls) or 'none'}"
             )
+        session = tuple(session_headers)
+        if taken := [name for name in session if name in _OWN]:
+            raise ConfigurationError(
+                f"session_headers: {', '.join(taken)} are each event's own and not carried on"
+            )
         options = DriverOptions(producer or {}, consumer or {}, admin or {})
         self._transports = {name: make_transport(text, options) for name, text in urls.items()}
         self._declare = declare
         self._service = service
         self.validate = validate
         self._middleware = tuple(middleware)
-        self._session_headers = tuple(session_headers)
+        self._session_headers = session
         self._deadlines = Deadlines(publish_timeout)
         self._routes: dict[Topic[Any], Route] = {}
         self._topics: dict[tuple[str, str], Topic[Any]] = {}

@@ -54,6 +54,11 @@ class Context:
         """Note what the message was told to be."""
         self._incoming = incoming
 
+    def parse(self) -> None:
+        """Parse the event, anew for each attempt: the last one may have changed it. Raises Undecodable."""
+        if self._incoming is not None and self._incoming.data is not None:
+            self.event = self._incoming.decode()
+
     @property
     def incoming(self) -> Incoming:
         """What the message was told to be. Raises RuntimeError before it was read."""

@@ -14,7 +14,13 @@ from eventwire.binding import Calls
 from eventwire.context import Context
 from eventwire.counts import Counts
 from eventwire.deadline import Deadlines
-from eventwire.errors import CapabilityError, ConfigurationError, HandlerCancelled, PublishUnknown
+from eventwire.errors import (
+    CapabilityError,
+    ConfigurationError,
+    HandlerCancelled,
+    PublishUnknown,
+    WorkerStopped,
+)
 from eventwire.message import Message
 from eventwire.middleware.base import HandleNext, Middleware, handle_chain
 from eventwire.middleware.dead_letter import DeadLetter, Park
@@ -122,6 +128,8 @@ def chain(
             raise HandlerCancelled(
                 "the handler ended as cancelled by something that it awaited, not by the worker"
             ) from error
+        except SystemExit as error:  # unconverted it would tear the event loop down, half settled
+            raise WorkerStopped(f"a handler of group {context.group} called sys.exit()") from error
 
     return handle_chain(layers, call)
 

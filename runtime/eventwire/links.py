@@ -29,8 +29,7 @@ def _load(entry: EntryPoint) -> TransportFactory:
     try:
         factory: TransportFactory = entry.load()
     except ModuleNotFoundError as error:
+        driver = (error.name or "its driver").partition(".")[0]
         extra = entry.module.rpartition(".")[2]
-        raise MissingDriver(
-            f"`{entry.name}://` needs {error.name}: pip install 'eventwire[{extra}]'"
-        ) from error
+        raise MissingDriver(f"`{entry.name}://` needs {driver}: pip install 'eventwire[{extra}]'") from error
     return factory

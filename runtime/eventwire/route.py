@@ -93,18 +93,34 @@ class Route:
     async def publish_many(self, messages: Sequence[Message]) -> Sequence[Receipt | PublishError]:
         """A batch, its order kept per key; one outcome for each."""
         if not self._bare:
-            return await asyncio.gather(*map(self._outcome, messages))
+            return await self._through_middleware(messages)
         try:
             with self._deadlines.guard():
                 return await self._transport.publish_many(self.spec, messages)
         except TimeoutError:
             return [self._overdue(message) for message in messages]
 
-    async def _outcome(self, message: Message) -> Receipt | PublishError:
-        try:
-            return await self._chain(message)
-        except PublishError as error:
-            return error
+    async def _through_middleware(self, messages: Sequence[Message]) -> Sequence[Receipt | PublishError]:
+        """One by one for each key, whose order a middleware that waits would break; keys concurrently."""
+        lines: dict[bytes | int, list[int]] = {}
+        for at, message in enumerate(messages):
+            lines.setdefault(at if message.key is None else message.key, []).append(at)
+        outcomes: dict[int, Receipt | PublishError] = {}
+        errors: list[Exception] = []
+
+        async def publish(line: Iterable[int]) -> None:
+            for at in line:
+                try:
+                    outcomes[at] = await self._chain(messages[at])
+                except PublishError as error:
+                    outcomes[at] = error
+                except Exception as error:  # noqa: BLE001  a middleware's own, raised below; the others go on
+                    errors.append(error)
+
+        await asyncio.gather(*map(publish, lines.values()))
+        if errors:
+            raise errors[0]
+        return [outcomes[at] for at in range(len(messages))]
 
     async def _deliver(self, message: Message) -> Receipt:
         try:

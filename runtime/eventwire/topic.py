@@ -123,11 +123,6 @@ class Topic(Generic[E_co]):
         return self.events[0].member is not None
 
     @cached_property
-    def by_type(self) -> Mapping[str, Event[Any]]:
-        """The events by CloudEvents type."""
-        return MappingProxyType({event.type: event for event in self.events})
-
-    @cached_property
     def by_number(self) -> Mapping[int | None, Event[Any]]:
         """The events by the number of the oneof member that holds them."""
         return MappingProxyType({event.number: event for event in self.events})

@@ -113,6 +113,45 @@ async def test_middleware_sees_every_publish() -> None:
     assert len(seen) == 3
 
 
+async def test_a_middleware_that_waits_keeps_the_order_of_a_key() -> None:
+    class Slow(Middleware):
+        def __init__(self) -> None:
+            self.turns = 20
+
+        async def on_publish(self, message: Message, call_next: PublishNext) -> Receipt:
+            self.turns -= 1
+            for _ in range(self.turns):  # the later, the sooner
+                await asyncio.sleep(0)
+            return await call_next(message)
+
+    async with Bus("memory://", middleware=[Slow()]) as bus:
+        events = [Placed(f"k{n % 2}", n) for n in range(20)]
+        assert (await OrdersPublisher(bus).publish_many(events)).confirmed == 20
+        async with bus.subscribe(ORDERS, group="g") as deliveries, asyncio.timeout(10):
+            seen = [(await anext(aiter(deliveries))).event for _ in events]
+    for key in ("k0", "k1"):
+        mine = [event.cents for event in seen if isinstance(event, Placed) and event.order_id == key]
+        assert mine == sorted(mine)
+
+
+async def test_what_a_middleware_raises_comes_through_once_the_others_are_published() -> None:
+    class Failing(Middleware):
+        async def on_publish(self, message: Message, call_next: PublishNext) -> Receipt:
+            if message.key == b"bad":
+                raise LookupError("the middleware")
+            return await call_next(message)
+
+    async with Bus("memory://", middleware=[Failing()]) as bus:
+        with pytest.raises(LookupError):
+            await OrdersPublisher(bus).publish_many([Placed("bad"), Placed("good"), Placed("good")])
+        assert (await OrdersPublisher(bus).publish(Placed("good"))).offset == 2
+
+
+def test_what_is_each_events_own_is_not_carried_on() -> None:
+    with pytest.raises(ConfigurationError, match="type, id are each event's own"):
+        Bus("memory://", session_headers=["request", "type", "id"])
+
+
 async def test_session_headers_are_carried_on_by_a_context_only() -> None:
     done = asyncio.Event()
     found: dict[str, str | None] = {}

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from eventwire import ConfigurationError
 from eventwire.deadline import Deadlines
 
 
@@ -55,3 +56,47 @@ async def test_each_of_many_guards_expires() -> None:
 async def test_an_error_inside_passes_through() -> None:
     with pytest.raises(KeyError), Deadlines(60).guard():
         raise KeyError
+
+
+def test_another_event_loop_is_refused_rather_than_left_without_a_clock() -> None:
+    deadlines = Deadlines(60)
+
+    async def work() -> None:
+        with deadlines.guard():
+            await asyncio.sleep(0)
+
+    asyncio.run(work())
+    with pytest.raises(ConfigurationError, match="used in another"):
+        asyncio.run(work())
+
+
+async def test_a_guard_in_the_cleanup_of_an_expired_one_still_works() -> None:
+    cleaned: list[bool] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            with Deadlines(60).guard():
+                await asyncio.sleep(0)
+            cleaned.append(True)
+
+    with pytest.raises(TimeoutError), Deadlines(0.01).guard():
+        await work()
+    assert cleaned
+
+
+async def test_a_cancellation_in_the_tick_of_the_expiry_is_not_lost() -> None:
+    guard, entered = Deadlines(60).guard(), asyncio.Event()
+
+    async def work() -> None:
+        with guard:
+            entered.set()
+            await asyncio.get_running_loop().create_future()
+
+    task = asyncio.create_task(work())
+    await entered.wait()
+    guard.expire()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

@@ -21,6 +21,7 @@ from eventwire import (
     Message,
     OnExhausted,
     Reject,
+    Retry,
     RetryMode,
     RetryPolicy,
     Start,
@@ -131,6 +132,30 @@ async def test_a_failed_event_is_tried_again_then_dead_lettered_with_its_cause(b
         "error": "ValueError",
         "reason": "no",
     }
+
+
+async def test_each_attempt_gets_the_event_as_it_was_published(bus: Bus) -> None:
+    def changes_it(event: Placed, context: Context) -> None:
+        event.cents += 1
+        if context.attempt == 1:
+            raise ValueError("once")
+
+    handler = Orders(changes_it)
+    async with Worker(bus, handler, group="g") as worker:
+        await OrdersPublisher(bus).publish(Placed("7", 1))
+        await settled(worker, 1)
+    assert handler.seen == [Placed("7", 2)]
+
+
+async def test_a_retry_may_be_asked_for_in_the_past(bus: Bus) -> None:
+    def past(_: Placed, context: Context) -> None:
+        if context.attempt == 1:
+            raise Retry(after=-5)
+
+    async with Worker(bus, Orders(past), group="g") as worker:
+        await OrdersPublisher(bus).publish(Placed("7"))
+        await settled(worker, 1)
+    assert (worker.counts.handled, worker.counts.retried) == (1, 1)
 
 
 async def test_reject_goes_to_the_dead_letter_at_once(bus: Bus) -> None:

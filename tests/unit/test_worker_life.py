@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -279,6 +280,16 @@ async def test_a_handler_that_lets_a_cancellation_through_has_failed(bus: Bus) -
     (letter,) = await dead_letters(bus, "shop.v1.g.dead", 1)
     assert letter.header("eventwire_dead_error") == HandlerCancelled.__name__.encode()
     assert handler.seen == [Placed("k", 1)]
+
+
+async def test_a_handler_that_exits_stops_the_worker_in_order(bus: Bus) -> None:
+    def exits(_: Placed, __: Context) -> None:
+        sys.exit(3)
+
+    await OrdersPublisher(bus).publish(Placed("7"))
+    with pytest.raises(WorkerStopped, match=r"called sys\.exit"):
+        await Worker(bus, Orders(exits), group="g").run()
+    assert await redelivered(bus) == [Placed("7")]
 
 
 async def test_a_middleware_that_fails_sets_the_event_aside(bus: Bus) -> None:

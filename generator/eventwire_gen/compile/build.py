@@ -59,6 +59,8 @@ class Built:
 def build(job: Job) -> Built:
     """Compile and generate, and write nothing; raises Refused with every fault, a line each."""
     selection = select(job.proto, job.include, job.paths)
+    if job.settings.package is not None:
+        selection = selection.moving()
     request, compiled = _compile(selection, job)
     from eventwire_gen.generate import generate  # noqa: PLC0415  loaded while protoc ran
 

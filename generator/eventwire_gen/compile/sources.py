@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eventwire_gen.faults import Refused
-from eventwire_gen.python_names import is_shipped, pb2_module
+from eventwire_gen.python_names import is_external, is_shipped, pb2_module
 
 _NOT_ENTERED = frozenset({"node_modules", "site-packages", "__pycache__"})
 
@@ -36,6 +36,15 @@ class Selection:
     def paths(self) -> dict[str, str]:
         """Where each file is, by its name."""
         return {source.name: str(source.path) for source in self.sources}
+
+    def moving(self) -> "Selection":
+        """Return the part that moves into a package; the modules of the rest stay those that are installed."""
+        sources = tuple(source for source in self.sources if not is_external(pb2_module(source.name)))
+        if not sources:
+            raise Refused(
+                "nothing to compile into a package: Google's common modules stay where they are installed"
+            )
+        return replace(self, sources=sources)
 
 
 def select(proto: Sequence[Path], include: Sequence[Path], paths: Sequence[Path]) -> Selection:

@@ -7,7 +7,9 @@ from pathlib import Path
 from google.protobuf.compiler.plugin_pb2 import CodeGeneratorRequest
 from google.protobuf.descriptor_pool import DescriptorPool
 
-from eventwire_gen.python_names import is_external, module_path, pb2_module
+from eventwire_gen.python_names import is_external, is_shipped, module_path, pb2_module
+
+_INSTALL = "installed: pip install googleapis-common-protos"
 
 
 def found(
@@ -22,13 +24,15 @@ def found(
 
 def _absent(request: CodeGeneratorRequest, out: Path, package: str | None) -> Iterator[str]:
     made = set(request.file_to_generate)
-    folders = [out] if package is not None else [out, *map(Path, sys.path)]
     for file in request.proto_file:
         module = pb2_module(file.name)
-        if file.name in made or is_external(module):
+        if file.name in made or is_shipped(module):
             continue
+        external = is_external(module)
+        folders = [out, *map(Path, sys.path)] if external or package is None else [out]
         if not any((folder / module_path(module)).exists() for folder in folders):
-            yield f"warning: {file.name} is imported and not compiled: put its folder under --proto, too"
+            cure = _INSTALL if external else "compiled: put its folder under --proto, too"
+            yield f"warning: {file.name} is imported and not {cure}"
 
 
 def _unloadable(request: CodeGeneratorRequest, paths: Mapping[str, str]) -> Iterator[str]:

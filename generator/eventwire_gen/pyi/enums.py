@@ -7,7 +7,7 @@ from google.protobuf.descriptor_pb2 import EnumDescriptorProto
 from eventwire_gen.pyi.comments import Comments
 from eventwire_gen.pyi.names import Names
 from eventwire_gen.pyi.source import indented, public_alias, written
-from eventwire_gen.python_names import MESSAGE_ATTRIBUTES, is_name
+from eventwire_gen.python_names import MESSAGE_ATTRIBUTES, MODULE_ATTRIBUTES, is_name
 
 # What every value or the enum itself has: values of these names are reached by `Value("real")`.
 _INHERITED = frozenset(dir(int)) | {"Name", "Value", "keys", "values", "items", "DESCRIPTOR"}
@@ -24,7 +24,7 @@ def enum_lines(
     cannot be called is told by the type of the constructor's argument.
     """
     wrapper, nested = names.unused(f"_{enum.name}Wrapper"), len(path) > _TOP_LEVEL
-    hidden = MESSAGE_ATTRIBUTES if nested else frozenset[str]()
+    hidden = MESSAGE_ATTRIBUTES if nested else MODULE_ATTRIBUTES
     yield f"class {wrapper}({names.builtin('type')}):"
     yield from indented(_wrapper_methods(own, names))
     yield f"class {written(enum.name, nested)}({names.builtin('int')}, metaclass={wrapper}):"

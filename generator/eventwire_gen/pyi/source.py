@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from eventwire_gen.pyi.names import Names
-from eventwire_gen.python_names import checker_name, is_name
+from eventwire_gen.python_names import checker_name, is_name, is_special
 
 _WIDTH = 100
 
@@ -42,4 +42,4 @@ def call(head: str, parameters: Iterable[str], tail: str) -> Iterator[str]:
 
 
 def _is_private(name: str) -> bool:
-    return is_name(name) and name.startswith("_")
+    return is_name(name) and name.startswith("_") and not is_special(name)

@@ -50,8 +50,7 @@ class Read(Middleware):
         if (incoming.event if incoming.data is not None else None) not in self._wanted:
             self._refuse_unhandled(context)
             return
-        if incoming.data is not None:
-            context.event = incoming.decode()
+        context.parse()
         await call_next(context)
         self._counts.handled += 1
 

@@ -58,3 +58,4 @@ class RetryInPlace(Middleware):
         self._counts.retried += 1
         await context.sleep(seconds)
         context.attempt += 1
+        context.parse()

@@ -56,3 +56,17 @@ def test_long_statements_and_signatures_are_valid() -> None:
     ast.parse(publisher_class("Many", names) + "\n    x = 1\n")
     parameters = ["self", "event: " + "X" * 100, "context: Context"]
     ast.parse("class A:\n" + method("async def on_x", parameters, "None") + '\n        """Doc."""\n')
+
+
+def test_a_union_is_no_deeper_than_pyright_reads() -> None:
+    (made,) = ast.parse(
+        publisher_class("Many", [f"Event{number}" for number in range(350)]) + "\n    x = 1\n"
+    ).body
+    assert isinstance(made, ast.ClassDef)
+    assert isinstance(made.bases[0], ast.Subscript)
+    assert len([node for node in ast.walk(made.bases[0].slice) if isinstance(node, ast.Name)]) == 350
+    assert _depth(made.bases[0].slice) < 256
+
+
+def _depth(node: ast.expr) -> int:
+    return 1 + max(_depth(node.left), _depth(node.right)) if isinstance(node, ast.BinOp) else 0

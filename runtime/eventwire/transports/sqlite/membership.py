@@ -24,12 +24,12 @@ _JOIN = """INSERT INTO members (id, consumers, topics, boot, expires) VALUES (?,
 _POSITIONS = """SELECT p.topic, p.number, p.id, o.owner, o.epoch, o.committed, o.handed
                 FROM positions o JOIN partitions p ON p.id = o.partition WHERE o.consumers = ?"""
 _COUNT = """INSERT INTO attempts (consumers, partition, offset, count)
-            SELECT ?1, ?2, offset, 1 FROM log WHERE partition = ?2 AND offset >= ?3 AND offset < ?4
+            SELECT ?, partition, offset, 1 FROM log WHERE partition = ? AND offset >= ? AND offset < ?
             ON CONFLICT DO UPDATE SET count = count + 1"""
 _COMMIT = """UPDATE positions SET committed = ?, handed = max(handed, ?)
              WHERE consumers = ? AND partition = ? AND epoch = ?"""
-_GIVE_UP = """UPDATE positions SET committed = ?1, handed = ?1, owner = NULL
-              WHERE consumers = ?2 AND partition = ?3 AND epoch = ?4"""
+_GIVE_UP = """UPDATE positions SET committed = ?, handed = ?, owner = NULL
+              WHERE consumers = ? AND partition = ? AND epoch = ?"""
 
 
 def boot() -> str:
@@ -144,7 +144,7 @@ def give_up(
 ) -> None:
     """Free a partition for others, with the attempts at what is not settled."""
     where = (group, progress.partition, progress.epoch)
-    if not connection.execute(_GIVE_UP, (progress.committed, *where)).rowcount:
+    if not connection.execute(_GIVE_UP, (progress.committed, progress.committed, *where)).rowcount:
         return
     connection.execute("DELETE FROM attempts WHERE consumers = ? AND partition = ?", where[:2])
     rows = [(group, progress.partition, offset, count) for offset, count in attempts.items()]
