@@ -96,7 +96,7 @@ def checker_name(name: str, nested: bool = False) -> str:
         return name
     stem = name.lstrip("_")
     end = "_" * max(1, len(name) - len(stem))
-    return f"{stem if is_name(stem + end) else f'M{stem}'}{end}"
+    return f"{stem if stem[:1].isalpha() else f'M{stem}'}{end}"
 
 
 def checker_path(path: str) -> str:

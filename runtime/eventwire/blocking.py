@@ -7,19 +7,28 @@ import threading
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from concurrent.futures import CancelledError, Future
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from eventwire.batch import BatchReceipt
 from eventwire.errors import Closed
 from eventwire.message import Receipt
 from eventwire.sender import Publisher, Sender
 
-if TYPE_CHECKING:
-    from eventwire.bus import Bus
-
 E = TypeVar("E")
 E_contra = TypeVar("E_contra", contravariant=True)
 R = TypeVar("R")
+
+
+class Startable(Sender, Protocol):
+    """What can be run behind blocking calls: the bus."""
+
+    async def start(self) -> None:
+        """Connect."""
+        ...
+
+    async def close(self) -> None:
+        """Disconnect."""
+        ...
 
 
 class BlockingBus:
@@ -28,7 +37,7 @@ class BlockingBus:
     Make it after a fork, not before: threads do not survive one.
     """
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Startable) -> None:
         self._bus = bus
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import islice
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from eventwire.batch import BatchReceipt
+from eventwire.blocking import BlockingBus
 from eventwire.context import Context
 from eventwire.deadline import Deadlines
+from eventwire.dispatch import Policies, dead_letter_spec
 from eventwire.errors import Closed, ConfigurationError, PublishError
 from eventwire.links import make_transport
 from eventwire.message import Message, Receipt
 from eventwire.middleware.base import Middleware
 from eventwire.policy import Start
-from eventwire.route import Route, Validator, spec_of
+from eventwire.pull import Pull
+from eventwire.route import Route, Validator, require_order, spec_of
 from eventwire.topic import Topic
-from eventwire.transport import DriverOptions, Transport
+from eventwire.transport import DriverOptions, Subscription, TopicSpec, Transport
 from eventwire.wire.attributes import CAUSATION, CORRELATION, REQUIRED
-
-if TYPE_CHECKING:
-    from eventwire.blocking import BlockingBus
-    from eventwire.pull import Pull
 
 E = TypeVar("E")
 _OWN = (*REQUIRED, "time", "subject", "dataschema", "datacontenttype", CORRELATION, CAUSATION)
@@ -206,18 +205,26 @@ class Bus:
             self.adopt(topic)
             await self.transport(topic).declare([spec_of(topic)], groups)
 
-    async def prepare(self, topics: Sequence[Topic[Any]], groups: Sequence[str] = ()) -> None:
-        """Declare topics when the bus was made with `declare`, else check that they exist. Raises TopicMissing."""
-        self._require_started()
-        for topic in topics:
-            self.adopt(topic)
-            transport, specs = self.transport(topic), [spec_of(topic)]
-            await (transport.declare(specs, groups) if self._declare else transport.check(specs, groups))
+    async def join(self, topic: Topic[Any], group: str, dead_letter: TopicSpec | None) -> Transport:
+        """Make sure that a group can read a topic; the transport to read it from.
 
-    @property
-    def declares(self) -> bool:
-        """Whether missing topics are created on first use."""
-        return self._declare
+        Raises CapabilityError, TopicMissing, ConfigurationError.
+        """
+        transport = self.transport(topic)
+        require_order(topic, transport.features)
+        await self._prepare(topic, [group])
+        if dead_letter is not None:
+            await self._provide(transport, dead_letter, [])
+        return transport
+
+    async def _prepare(self, topic: Topic[Any], groups: Sequence[str]) -> None:
+        self._require_started()
+        self.adopt(topic)
+        await self._provide(self.transport(topic), spec_of(topic), groups)
+
+    async def _provide(self, transport: Transport, spec: TopicSpec, groups: Sequence[str]) -> None:
+        """Declare a topic when the bus was made with `declare`, else check that it exists."""
+        await (transport.declare([spec], groups) if self._declare else transport.check([spec], groups))
 
     def transport(self, topic: Topic[Any]) -> Transport:
         """The transport that carries a topic. Raises ConfigurationError for a broker that the bus does not have."""
@@ -251,7 +258,7 @@ class Bus:
             deadlines=self._deadlines,
             session_headers=self._session_headers,
         )
-        await self.prepare([topic])
+        await self._prepare(topic, [])
         return self._routes.setdefault(topic, route)
 
     def _require_started(self) -> None:
@@ -262,18 +269,26 @@ class Bus:
 
     # --- other ways to use it
 
-    def subscribe(
+    @asynccontextmanager
+    async def subscribe(
         self, topic: Topic[E], *, group: str, start: Start = Start.EARLIEST, max_uncommitted: int = 1000
-    ) -> AbstractAsyncContextManager[Pull[E]]:
-        """Read a topic by pulling: `async with bus.subscribe(ORDERS, group="audit") as deliveries: async for ...`."""
-        from eventwire.pull import subscribe  # noqa: PLC0415  pulling builds on the bus
+    ) -> AsyncGenerator[Pull[E]]:
+        """Read a topic by pulling: `async with bus.subscribe(ORDERS, group="audit") as deliveries: async for ...`.
 
-        return subscribe(self, topic, group=group, start=start, max_uncommitted=max_uncommitted)
+        At the end of the block the group is left, and what is unsettled is given back.
+        """
+        policies = Policies(group)
+        transport = await self.join(topic, group, dead_letter_spec(topic, policies))
+        consumer = await transport.subscribe(
+            Subscription(group, (spec_of(topic),), start=start, max_uncommitted=max_uncommitted)
+        )
+        try:
+            yield Pull(self, topic, transport, consumer, policies=policies, validate=self.validate)
+        finally:
+            await consumer.close()
 
     def blocking(self) -> BlockingBus:
         """For synchronous code: `with bus.blocking() as blocking: ...`, whose loop runs in a thread of its own."""
-        from eventwire.blocking import BlockingBus  # noqa: PLC0415  blocking builds on the bus
-
         return BlockingBus(self)
 
 

@@ -12,7 +12,6 @@ from eventwire.topic import Topic
 from eventwire.wire.attributes import CAUSATION, CORRELATION
 
 if TYPE_CHECKING:
-    from eventwire.bus import Bus
     from eventwire.transport import Delivery
     from eventwire.wire.reader import Incoming
 
@@ -27,6 +26,40 @@ class Sleeper(Protocol):
         ...
 
 
+class Origin(Protocol):
+    """What publishes on behalf of a delivery: the bus."""
+
+    async def publish(
+        self,
+        topic: Topic[E],
+        event: E,
+        *,
+        headers: Mapping[str, str] | None,
+        id: str | None,
+        cause: Context | None,
+    ) -> Receipt:
+        """Publish one event, as caused by the one of `cause`."""
+        ...
+
+    async def publish_many(
+        self,
+        topic: Topic[E],
+        events: Iterable[E] | AsyncIterable[E],
+        *,
+        headers: Mapping[str, str] | None,
+        max_in_flight: int,
+        cause: Context | None,
+    ) -> BatchReceipt:
+        """Publish many events, as caused by the one of `cause`."""
+        ...
+
+    async def publish_tombstone(
+        self, topic: Topic[Any], key: str | bytes | int, *, cause: Context | None
+    ) -> Receipt:
+        """Publish a tombstone, as caused by the event of `cause`."""
+        ...
+
+
 class Context:
     """One delivery of an event to a consumer group, as handlers and middleware see it.
 
@@ -34,10 +67,22 @@ class Context:
     on (`session_headers`). Lives for one delivery; not for keeping.
     """
 
-    __slots__ = ("_bus", "_incoming", "_sleeper", "attempt", "delivery", "event", "failure", "group", "topic")
+    __slots__ = (
+        "_incoming",
+        "_origin",
+        "_sleeper",
+        "attempt",
+        "delivery",
+        "event",
+        "failure",
+        "group",
+        "topic",
+    )
 
-    def __init__(self, bus: Bus, topic: Topic[Any], group: str, delivery: Delivery, sleeper: Sleeper) -> None:
-        self._bus = bus
+    def __init__(
+        self, origin: Origin, topic: Topic[Any], group: str, delivery: Delivery, sleeper: Sleeper
+    ) -> None:
+        self._origin = origin
         self._sleeper = sleeper
         self._incoming: Incoming | None = None
         self.topic = topic
@@ -152,7 +197,7 @@ class Context:
         id: str | None = None,
     ) -> Receipt:
         """Publish an event caused by this one."""
-        return await self._bus.publish(topic, event, headers=headers, id=id, cause=self)
+        return await self._origin.publish(topic, event, headers=headers, id=id, cause=self)
 
     async def send_many(
         self,
@@ -163,10 +208,10 @@ class Context:
         max_in_flight: int = 1000,
     ) -> BatchReceipt:
         """Publish many events caused by this one."""
-        return await self._bus.publish_many(
+        return await self._origin.publish_many(
             topic, events, headers=headers, max_in_flight=max_in_flight, cause=self
         )
 
     async def send_tombstone(self, topic: Topic[Any], key: str | bytes | int) -> Receipt:
         """Publish a tombstone caused by this event."""
-        return await self._bus.publish_tombstone(topic, key, cause=self)
+        return await self._origin.publish_tombstone(topic, key, cause=self)

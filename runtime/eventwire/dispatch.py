@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from eventwire.binding import Calls
 from eventwire.context import Context
@@ -29,12 +29,10 @@ from eventwire.middleware.retry import RetryInPlace
 from eventwire.middleware.timeout import Timeout
 from eventwire.middleware.validation import Validation
 from eventwire.policy import DeadLetterPolicy, OnExhausted, RetryMode, RetryPolicy, Unhandled
+from eventwire.route import Validator
 from eventwire.topic import Topic
 from eventwire.transport import TopicSpec, Transport
 from eventwire.wire.reader import Reader
-
-if TYPE_CHECKING:
-    from eventwire.bus import Bus
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,20 +89,27 @@ def park_on(transport: Transport, spec: TopicSpec, deadlines: Deadlines) -> Park
 
 
 def dead_letter_of(
-    bus: Bus, topic: Topic[Any], policies: Policies, counts: Counts, deadlines: Deadlines
+    transport: Transport, topic: Topic[Any], policies: Policies, counts: Counts, deadlines: Deadlines
 ) -> DeadLetter:
     """The group's dead letter for a topic."""
     spec = dead_letter_spec(topic, policies)
-    park = park_on(bus.transport(topic), spec, deadlines) if spec else _nowhere
+    park = park_on(transport, spec, deadlines) if spec else _nowhere
     return DeadLetter(spec.name if spec else None, park, policies.on_exhausted, counts)
 
 
 def chain(
-    bus: Bus, topic: Topic[Any], calls: Calls, *, policies: Policies, counts: Counts, deadlines: Deadlines
+    transport: Transport,
+    topic: Topic[Any],
+    calls: Calls,
+    *,
+    policies: Policies,
+    counts: Counts,
+    deadlines: Deadlines,
+    validate: Validator | None,
 ) -> HandleNext:
     """The topic's chain, ending in the handlers."""
-    reader = Reader(topic, bus.transport(topic).features)
-    dead_letter = dead_letter_of(bus, topic, policies, counts, deadlines)
+    reader = Reader(topic, transport.features)
+    dead_letter = dead_letter_of(transport, topic, policies, counts, deadlines)
     layers: list[Middleware] = [
         *(
             (dead_letter, *policies.middleware) if policies.middleware else ()
@@ -115,8 +120,8 @@ def chain(
     ]
     if policies.timeout is not None:
         layers.append(Timeout(policies.timeout))
-    if bus.validate is not None:
-        layers.append(Validation(bus.validate))
+    if validate is not None:
+        layers.append(Validation(validate))
 
     async def call(context: Context) -> None:
         incoming = context.incoming

@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+from typing import Any, Generic, Self, TypeVar, cast
 
-from eventwire.context import Context
+from eventwire.context import Context, Origin
 from eventwire.counts import Counts
 from eventwire.deadline import Deadlines
-from eventwire.dispatch import Policies, dead_letter_of, dead_letter_spec
+from eventwire.dispatch import Policies, dead_letter_of
 from eventwire.errors import Reject
 from eventwire.middleware.base import handle_chain
+from eventwire.middleware.dead_letter import DeadLetter
 from eventwire.middleware.read import Read
 from eventwire.middleware.validation import Validation
-from eventwire.policy import Start, Unhandled
-from eventwire.route import require_order, spec_of
+from eventwire.route import Validator
 from eventwire.topic import Topic
-from eventwire.transport import Consumer, Delivery, Subscription
+from eventwire.transport import Consumer, Delivery, Transport
 from eventwire.wire.reader import Reader
 
-if TYPE_CHECKING:
-    from eventwire.bus import Bus
-    from eventwire.middleware.dead_letter import DeadLetter
-
 E_co = TypeVar("E_co", covariant=True)
-E = TypeVar("E")
 
 
 class Pulled(Generic[E_co]):
@@ -60,17 +53,26 @@ class Pull(Generic[E_co]):
     `unknown_events`. Neither is yielded.
     """
 
-    def __init__(self, bus: Bus, topic: Topic[E_co], policies: Policies, consumer: Consumer) -> None:
+    def __init__(
+        self,
+        origin: Origin,
+        topic: Topic[Any],
+        transport: Transport,
+        consumer: Consumer,
+        *,
+        policies: Policies,
+        validate: Validator | None,
+    ) -> None:
         self.counts = Counts()
-        self._bus = bus
+        self._origin = origin
         self._topic = topic
         self._group = policies.group
         self._consumer = consumer
         self._ready: deque[Delivery] = deque()
-        self._dead_letter = dead_letter_of(bus, topic, policies, self.counts, Deadlines(30.0))
-        reader = Reader(topic, bus.transport(topic).features)
+        self._dead_letter = dead_letter_of(transport, topic, policies, self.counts, Deadlines(30.0))
+        reader = Reader(topic, transport.features)
         read = Read(reader, topic.events, topic.unknown_events, policies.unhandled, self.counts)
-        checks = [Validation(bus.validate)] if bus.validate is not None else []
+        checks = [Validation(validate)] if validate is not None else []
         self._chain = handle_chain([self._dead_letter, read, *checks], _nothing)
 
     def __aiter__(self) -> Self:
@@ -81,7 +83,7 @@ class Pull(Generic[E_co]):
             if not self._ready:
                 self._ready.extend(await self._consumer.fetch(100))
             delivery = self._ready.popleft()
-            context = Context(self._bus, self._topic, self._group, delivery, _Patient())
+            context = Context(self._origin, self._topic, self._group, delivery, _Patient())
             try:
                 await self._chain(context)
             except BaseException:
@@ -101,22 +103,3 @@ class _Patient:
 
 async def _nothing(_: Context) -> None:
     """The caller handles."""
-
-
-@asynccontextmanager
-async def subscribe(
-    bus: Bus, topic: Topic[E], *, group: str, start: Start, max_uncommitted: int
-) -> AsyncGenerator[Pull[E]]:
-    """Join the group; leave it, what is unsettled given back, at the end. See `Bus.subscribe`."""
-    transport = bus.transport(topic)
-    require_order(topic, transport.features)
-    policies = Policies(group, unhandled=Unhandled.SKIP)
-    await bus.prepare([topic], [group])
-    if (spec := dead_letter_spec(topic, policies)) is not None:
-        await (transport.declare([spec], []) if bus.declares else transport.check([spec], []))
-    subscription = Subscription(group, (spec_of(topic),), start=start, max_uncommitted=max_uncommitted)
-    consumer = await transport.subscribe(subscription)
-    try:
-        yield Pull(bus, cast("Topic[Any]", topic), policies, consumer)
-    finally:
-        await consumer.close()

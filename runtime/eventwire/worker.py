@@ -22,7 +22,7 @@ from eventwire.handler import AnyHandler, HandlerFactory
 from eventwire.lanes import Lanes, Runner
 from eventwire.middleware.base import Middleware
 from eventwire.policy import DeadLetterPolicy, OnExhausted, Ordering, RetryPolicy, Start, Unhandled
-from eventwire.route import require_order, spec_of
+from eventwire.route import spec_of
 from eventwire.topic import Topic
 from eventwire.transport import Consumer, Delivery, Subscription, TopicPartition, Transport
 
@@ -90,7 +90,13 @@ class Worker:
         deadlines = Deadlines(_SETTLE_TIMEOUT)
         self._chains = {
             topic.name: chain(
-                bus, topic, calls, policies=self._policies, counts=self.counts, deadlines=deadlines
+                bus.transport(topic),
+                topic,
+                calls,
+                policies=self._policies,
+                counts=self.counts,
+                deadlines=deadlines,
+                validate=bus.validate,
             )
             for topic, calls in self._bound.items()
         }
@@ -167,9 +173,9 @@ class Worker:
         await self._bus.start()
         try:
             async with AsyncExitStack() as stack:
-                await self._prepare()
                 consumers = [
-                    await self._join(stack, transport, topics) for transport, topics in self._by_transport()
+                    await self._join(stack, transport, topics)
+                    for transport, topics in (await self._by_transport()).items()
                 ]
                 await self._work(consumers)
         finally:
@@ -178,20 +184,13 @@ class Worker:
             if not started:
                 await self._bus.close()
 
-    async def _prepare(self) -> None:
+    async def _by_transport(self) -> dict[Transport, list[Topic[Any]]]:
+        found: dict[Transport, list[Topic[Any]]] = {}
         for topic in self._bound:
-            transport = self._bus.transport(topic)
-            require_order(topic, transport.features)
-            await self._bus.prepare([topic], [self._policies.group])
-            if (spec := dead_letter_spec(topic, self._policies)) is not None:
-                await (transport.declare([spec], []) if self._bus.declares else transport.check([spec], []))
-
-    def _by_transport(self) -> list[tuple[Transport, list[Topic[Any]]]]:
-        found: dict[int, tuple[Transport, list[Topic[Any]]]] = {}
-        for topic in self._bound:
-            transport = self._bus.transport(topic)
-            found.setdefault(id(transport), (transport, []))[1].append(topic)
-        return list(found.values())
+            dead_letter = dead_letter_spec(topic, self._policies)
+            transport = await self._bus.join(topic, self._policies.group, dead_letter)
+            found.setdefault(transport, []).append(topic)
+        return found
 
     async def _join(
         self, stack: AsyncExitStack, transport: Transport, topics: Sequence[Topic[Any]]

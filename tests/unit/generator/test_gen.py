@@ -268,6 +268,20 @@ def test_modules_of_googleapis_get_stubs_and_nothing_else() -> None:
 
 
 @pytest.mark.usefixtures("project")
+def test_google_s_common_files_never_move_into_a_package(capsys: pytest.CaptureFixture[str]) -> None:
+    write("one/google/type/own.proto", 'syntax = "proto3"; package google.type; message Own {}')
+    assert gen.command(["one", "--out", "acme", "--package", "acme"]) == 1
+    assert "nothing to compile into a package" in capsys.readouterr().err
+    imported = 'import "google/type/own.proto"; message Shop { google.type.Own own = 1; }'
+    write("one/google/shop/v1/shop.proto", f'syntax = "proto3"; package google.shop.v1; {imported}')
+    assert gen.command(["one", "--out", "acme", "--package", "acme"]) == 0
+    assert "google/type/own_pb2.py" not in names("acme")
+    assert "from google.type import own_pb2" in Path("acme/google/shop/v1/shop_pb2.py").read_text()
+    told = "warning: google/type/own.proto is imported and not installed: pip install googleapis-common-protos\n"
+    assert capsys.readouterr().err == told
+
+
+@pytest.mark.usefixtures("project")
 def test_vendored_copies_of_what_is_installed_are_not_compiled() -> None:
     write("proto/google/protobuf/any.proto", 'syntax = "proto3"; package google.protobuf; message Any {}')
     write("proto/eventwire/v1/other.proto", 'syntax = "proto3"; package eventwire.v1; message Other {}')

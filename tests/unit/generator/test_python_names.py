@@ -85,6 +85,9 @@ def test_the_source_of_an_import(module: str, current: str, package: str | None,
 
 def test_names_for_type_checkers() -> None:
     assert [checker_name(name) for name in ("Order", "None", "_Private")] == ["Order", "None_", "Private_"]
+    assert [checker_name(name) for name in ("__Private", "_1", "_", "DESCRIPTOR")] == [
+        *("Private__", "M1_", "M_", "DESCRIPTOR_"),
+    ]
     assert checker_name("Clear") == "Clear"
     assert checker_path("Clear.Clear.class") == "Clear.Clear_.class_"
 
@@ -94,6 +97,11 @@ def test_messages_are_imported_once_and_sorted() -> None:
     expressions = [imports.message("shop.v1.a_pb2", name) for name in ("B", "A.Inner", "B")]
     assert expressions == ["B", "A.Inner", "B"]
     assert imports.statements() == ["from .a_pb2 import A, B"]
+
+
+def test_a_name_of_python_s_own_is_not_imported_as_it_is() -> None:
+    imports = Imports("shop.v1.a_eventwire", None)
+    assert imports.message("shop.v1.a_pb2", "__all__") == "allMessage"
 
 
 def test_a_reserved_name_and_a_builtin_are_aliased() -> None:
