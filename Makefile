@@ -20,7 +20,8 @@ help: ## this list
 setup: ## the virtual environment, nothing else
 	@tools/setup
 
-demo: gen ## a shop of three services at work (BROKER=sqlite, kafka or amqp)
+demo: setup ## a shop of three services at work (BROKER=sqlite, kafka or amqp)
+	@$(python) -m eventwire gen examples/shop/proto --out examples/shop/gen
 	@PYTHONPATH=examples/shop/gen $(python) -m examples.shop.demo --broker "$(BROKER)" $(ARGS)
 
 gen: setup ## Python from the .proto files of PROTO= into OUT=

@@ -35,7 +35,9 @@ _COMMON_FOLDERS = frozenset(
 """What googleapis-common-protos installs."""
 MESSAGE_ATTRIBUTES = frozenset(dir(Message)) | {"Extensions", "DESCRIPTOR", "FromString"}
 """What every message class has: a stub that declares one of these anew contradicts Message."""
-MODULE_ATTRIBUTES = frozenset({"DESCRIPTOR", "__name__", "__file__", "__doc__", "__path__", "__dict__", "__spec__"})
+MODULE_ATTRIBUTES = frozenset(
+    {"DESCRIPTOR", "__name__", "__file__", "__doc__", "__path__", "__dict__", "__spec__"}
+)
 """What a module has whatever its file declares."""
 _IMPORTABLE_BUILTINS = frozenset(dir(builtins))
 

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Mapping
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from google.protobuf.compiler.plugin_pb2 import CodeGeneratorRequest
@@ -19,7 +20,7 @@ def found(
     yield from _absent(request, out, package)
     yield from _unloadable(request, paths)
     if package is None:
-        yield from _hidden(request)
+        yield from _hidden(request, out)
 
 
 def _absent(request: CodeGeneratorRequest, out: Path, package: str | None) -> Iterator[str]:
@@ -46,9 +47,22 @@ def _unloadable(request: CodeGeneratorRequest, paths: Mapping[str, str]) -> Iter
             yield f"warning: {paths.get(file.name, file.name)}: protobuf's Python cannot load this file: {reason}"
 
 
-def _hidden(request: CodeGeneratorRequest) -> Iterator[str]:
+def _hidden(request: CodeGeneratorRequest, out: Path) -> Iterator[str]:
     tops = {name.partition("/")[0] for name in request.file_to_generate if "/" in name}
-    for name in sorted(tops & sys.stdlib_module_names):
-        yield f"warning: folder {name}/ and Python's own module {name} exclude each other: use --package"
+    for name in sorted(tops):
+        if name in sys.stdlib_module_names:
+            yield f"warning: folder {name}/ and Python's own module {name} exclude each other: use --package"
+        elif _is_installed(name, out):
+            yield f"warning: folder {name}/ and the installed package {name} exclude each other: use --package"
     if any(name.startswith("google/protobuf/") for name in request.file_to_generate):
         yield "warning: nothing can be imported into protobuf's own package google.protobuf: use --package"
+
+
+def _is_installed(name: str, out: Path) -> bool:
+    # A folder without __init__.py, as `google` is one, is no obstacle: Python joins all of that name.
+    spec = PathFinder.find_spec(name)
+    return (
+        spec is not None
+        and spec.origin is not None
+        and out.resolve() not in Path(spec.origin).resolve().parents
+    )

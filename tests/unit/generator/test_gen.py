@@ -277,7 +277,9 @@ def test_google_s_common_files_never_move_into_a_package(capsys: pytest.CaptureF
     assert gen.command(["one", "--out", "acme", "--package", "acme"]) == 0
     assert "google/type/own_pb2.py" not in names("acme")
     assert "from google.type import own_pb2" in Path("acme/google/shop/v1/shop_pb2.py").read_text()
-    told = "warning: google/type/own.proto is imported and not installed: pip install googleapis-common-protos\n"
+    told = (
+        "warning: google/type/own.proto is imported and not installed: pip install googleapis-common-protos\n"
+    )
     assert capsys.readouterr().err == told
 
 
