@@ -90,8 +90,9 @@ def is_shipped(module: str) -> bool:
 def checker_name(name: str, nested: bool = False) -> str:
     """Return the public name of class ``name`` in a ``.pyi``: a keyword is no name and ``_A`` is private.
 
-    Nor can a class have the name of something that its module has already, or a nested one that of a method of Message. The public name exists for type checkers only: at
-    run time ``getattr(module, "None")`` is the way to such a class.
+    Nor can a class have the name of something that its module has already, or a nested one that of a method of
+    Message. The public name exists for type checkers only: at run time ``getattr(module, "None")`` is the way to such
+    a class.
     """
     taken = MESSAGE_ATTRIBUTES if nested else MODULE_ATTRIBUTES
     if is_name(name) and not name.startswith("_") and name not in taken:

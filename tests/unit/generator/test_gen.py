@@ -366,6 +366,9 @@ def test_a_folder_that_python_cannot_import_is_warned_of(capsys: pytest.CaptureF
     write("proto/io/a.proto", 'syntax = "proto3"; package io; message A {}')
     assert gen.command([]) == 0
     assert "folder io/ and Python's own module io exclude each other" in capsys.readouterr().err
+    write("proto/jinja2/a.proto", 'syntax = "proto3"; package jinja2; message A {}')
+    assert gen.command([]) == 0
+    assert "folder jinja2/ and the installed package jinja2 exclude each other" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("project")
