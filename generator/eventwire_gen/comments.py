@@ -27,7 +27,13 @@ class Comments:
 
 def _leading(file: FileDescriptorProto) -> dict[tuple[int, ...], str]:
     return {
-        tuple(location.path): location.leading_comments
+        tuple(location.path): decoded(location.leading_comments)
         for location in file.source_code_info.location
         if location.leading_comments
     }
+
+
+def decoded(comment: str) -> str:
+    """A comment as text: protoc passes on one that is no UTF-8, and protobuf's Python gives that as bytes."""
+    given: object = comment
+    return given.decode(errors="replace") if isinstance(given, bytes) else comment

@@ -42,6 +42,17 @@ def check(run: Run, message: Declared) -> None:
         run.faults.add(event_place(message.place), text)
 
 
+def check_alone(run: Run, message: Declared) -> None:
+    """Add the faults of a message's event and field options to the run's, as far as they show without its topic."""
+    check(run, message)
+    id_path(run, message)
+    subject_path(run, message)
+    time_path(run, message)
+    headers(run, message)
+    if path := event_options(message.proto).key_field:
+        _key_field(run, message, path, event_place(message.place, "key_field"))
+
+
 def event_type(message: Declared) -> str:
     """The CloudEvents `type`."""
     return event_options(message.proto).type or message.full_name
@@ -119,11 +130,14 @@ def _key(run: Run, topic: Shape, member: Member) -> FieldDescriptor | None:
     if not path:
         _check_empty_key(run, topic, member)
         return None
-    place = _key_place(topic, member)
-    field = _find(run, member.message, path, place, "key_field")
+    return _key_field(run, member.message, path, _key_place(topic, member))
+
+
+def _key_field(run: Run, message: Declared, path: str, place: Place) -> FieldDescriptor | None:
+    field = _find(run, message, path, place, "key_field")
     if field is None or field.type in KINDS:
         return field
-    text = f'key_field "{path}" is of type {type_name(field)} in {member.message.full_name}'
+    text = f'key_field "{path}" is of type {type_name(field)} in {message.full_name}'
     run.faults.add(place, f"{text}: a key is a string, bytes, integer or enum")
     return None
 

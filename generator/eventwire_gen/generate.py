@@ -51,6 +51,7 @@ def views(request: CodeGeneratorRequest, settings: Settings) -> tuple[FileView, 
         )
     try:
         found = [topics.read_file(run, name, stub_module(name)) for name in request.file_to_generate]
+        topics.check_events(run, request.file_to_generate)
         topics.check_names(run, request.file_to_generate)
     except SchemaError as error:
         run.faults.add(Place(error.file), str(error))

@@ -128,12 +128,6 @@ def _union(operands: tuple[str, ...], indent: int) -> str:
     if len(flat) <= WIDTH:
         return flat
     if len(operands) > _DEEPEST:
-        operands = tuple(
-            _parenthesized(operands[start : start + _DEEPEST], indent)
-            for start in range(0, len(operands), _DEEPEST)
-        )
+        parts = (operands[start : start + _DEEPEST] for start in range(0, len(operands), _DEEPEST))
+        operands = tuple(f"(\n{_union(part, indent + 4)}\n{margin})" for part in parts)
     return margin + f"\n{margin}| ".join(operands)
-
-
-def _parenthesized(operands: tuple[str, ...], indent: int) -> str:
-    return f"(\n{_union(operands, indent + 4)}\n{' ' * indent})" if len(operands) > 1 else operands[0]

@@ -38,6 +38,11 @@ def has_event_options(message: DescriptorProto) -> bool:
     return message.options.HasExtension(options_pb2.event)
 
 
+def has_settings(message: DescriptorProto) -> bool:
+    """Whether a message has the event option, or one of its fields a header."""
+    return has_event_options(message) or any(header_option(field) is not None for field in message.field)
+
+
 def header_option(field: FieldDescriptorProto) -> str | None:
     """The header that a field is copied into, if any."""
     if not field.options.HasExtension(options_pb2.field):

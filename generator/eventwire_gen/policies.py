@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from string import Formatter
 from typing import cast
@@ -20,6 +21,8 @@ DEFAULT_INITIAL_BACKOFF = 0.2
 DEFAULT_MAX_BACKOFF = 30.0
 _MAX_NANOS = 999_999_999
 _PLACEHOLDERS = ("topic", "group")
+_PORTABLE = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
+_SHOWN = 60
 
 
 def seconds(duration: Duration) -> float:
@@ -77,8 +80,19 @@ def _check_name(run: Run, topic: Shape) -> None:
         )
     elif not options.name.isprintable() or any(character.isspace() for character in options.name):
         run.faults.add(topic.at("name"), f"topic name {options.name!r} has blanks or control characters")
+    elif not options.external and not _PORTABLE.fullmatch(options.name):
+        run.faults.add(topic.at("name"), _unportable(options.name))
     if options.HasField("broker") and not options.broker:
         run.faults.add(topic.at("broker"), "broker is empty: leave it out for the default broker")
+
+
+def _unportable(name: str) -> str:
+    # org.apache.kafka.common.internals.Topic; RabbitMQ and SQLite take more.
+    shown = f'"{name}"' if len(name) <= _SHOWN else f'"{name[:_SHOWN]}..." of {len(name.encode())} bytes'
+    rule = 'Kafka takes 1 to 249 letters, digits, ".", "_" and "-", and neither "." nor ".."'
+    return (
+        f"topic name {shown} does not suit every broker: {rule}; external: true for one that is there already"
+    )
 
 
 def _check_amounts(run: Run, topic: Shape) -> None:
@@ -159,7 +173,9 @@ def _template_faults(template: str) -> Iterator[str]:
     except ValueError as error:
         yield f'"{template}": {error}'
         return
-    for _, name, form, conversion in parts:
+    for literal, name, form, conversion in parts:
+        if literal and not _PORTABLE.fullmatch(f"x{literal}"):
+            yield f'"{template}" has more than letters, digits, ".", "_" and "-", which is all that Kafka takes'
         if name is not None and (name not in _PLACEHOLDERS or form or conversion):
             yield f'"{template}" has the unknown placeholder "{{{name}}}"; there are {{topic}} and {{group}}'
 

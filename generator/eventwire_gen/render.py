@@ -58,12 +58,13 @@ class Renderer:
         for name, template in self.templates.items():
             try:
                 yield f"{module_path(stem, '')}_{name}", template.render(file=file)
-            except TemplateError as error:
+            except Exception as error:  # a template's expressions raise what they like
                 line = _line(error, template.filename)
-                raise Refused(f"{template.filename}:{line}:1: {error} (for {file.source})") from error
+                text = str(error) if isinstance(error, TemplateError) else f"{type(error).__name__}: {error}"
+                raise Refused(f"{template.filename}:{line}:1: {text} (for {file.source})") from error
 
 
-def _line(error: TemplateError, template: str | None) -> int:
+def _line(error: Exception, template: str | None) -> int:
     frames = extract_tb(error.__traceback__)
     return next((frame.lineno or 1 for frame in reversed(frames) if frame.filename == template), 1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto
 
@@ -22,7 +23,10 @@ from eventwire_gen.run import Run
 from eventwire_gen.schema import Declared, declared_in
 
 _FIELD = DescriptorProto.FIELD_FIELD_NUMBER
+_ONEOF = DescriptorProto.ONEOF_DECL_FIELD_NUMBER
 _MESSAGE_TYPES = (FieldDescriptorProto.TYPE_MESSAGE, FieldDescriptorProto.TYPE_GROUP)
+_ALIKE = 0.85
+"""Of `difflib`: one letter more, less or of the other case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,7 @@ def event_names(schema_message: Declared) -> frozenset[str]:
 def _shape(run: Run, declared: Declared, options: TopicOptions) -> Shape:
     oneof = _event_oneof(declared.proto)
     if oneof is None:
+        _check_misspelt(run, declared)
         return Shape(declared, options, (Member(declared.place, declared),), envelope=False)
     members = tuple(_members(run, declared, oneof))
     _check_twice(run, declared, members)
@@ -91,6 +96,24 @@ def _event_oneof(message: DescriptorProto) -> int | None:
         if oneof.name == "event" and any(_is_member(field, index) for field in message.field):
             return index
     return None
+
+
+def _check_misspelt(run: Run, declared: Declared) -> None:
+    message = declared.proto
+    for index, oneof in enumerate(message.oneof_decl):
+        types = {field.type for field in message.field if _is_member(field, index)}
+        if types and types.issubset(_MESSAGE_TYPES) and _is_alike(oneof.name):
+            text = (
+                f'"oneof {oneof.name}" is not "oneof event", so {declared.full_name} would be a single event'
+            )
+            run.faults.add(
+                declared.place.inside(_ONEOF, index),
+                f"{text}: name it event, or less alike (its name is not part of what is written)",
+            )
+
+
+def _is_alike(name: str) -> bool:
+    return bool(get_close_matches(name.lower(), ["event"], cutoff=_ALIKE))
 
 
 def _is_member(field: FieldDescriptorProto, oneof: int) -> bool:

@@ -23,7 +23,7 @@ def _replaced(run: Run, topic: Shape) -> Declared | None:
     name = topic.options.replaces
     old = run.schema.messages.get(name)
     if old is None:
-        near = _nearest(name, [m.full_name for m in run.schema.messages.values() if topic_options(m.proto)])
+        near = _nearest(name, _other_topics(run, topic))
         text = f'replaces "{name}", which is in no file of this run{near or ": import its file"}'
     elif topic_options(old.proto) is None:
         text = f'replaces "{name}", which is no topic'
@@ -33,6 +33,11 @@ def _replaced(run: Run, topic: Shape) -> Declared | None:
         return old
     run.faults.add(topic.at("replaces"), text)
     return None
+
+
+def _other_topics(run: Run, topic: Shape) -> list[str]:
+    own = topic.declared.full_name
+    return [name for name, each in run.schema.messages.items() if name != own and topic_options(each.proto)]
 
 
 def _check_upcasts(run: Run, topic: Shape, member: Member, old: Declared | None) -> None:
@@ -47,5 +52,7 @@ def _check_upcasts(run: Run, topic: Shape, member: Member, old: Declared | None)
 
 
 def _nearest(name: str, known: list[str]) -> str:
-    close = get_close_matches(name, known, n=1)
-    return f', did you mean "{close[0]}"?' if close else ""
+    # By the last part: in full, all names of one package are alike.
+    by_last = {full.rpartition(".")[2]: full for full in known}
+    close = get_close_matches(name.rpartition(".")[2], by_last, n=1)
+    return f', did you mean "{by_last[close[0]]}"?' if close else ""

@@ -10,7 +10,7 @@ from eventwire_gen import events, messages, policies, samples, succession
 from eventwire_gen.faults import Place
 from eventwire_gen.messages import Classes
 from eventwire_gen.names import ModuleNames, TopicNames
-from eventwire_gen.options import event_options, event_place, topic_options, topic_place
+from eventwire_gen.options import event_options, event_place, has_settings, topic_options, topic_place
 from eventwire_gen.python_names import Imports
 from eventwire_gen.redaction import redacted
 from eventwire_gen.run import Run
@@ -42,6 +42,14 @@ def read_file(run: Run, name: str, module: str) -> FileView | None:
         imports=tuple(line for line in imports.statements() if not line.startswith(_STANDARD)),
         topics=views,
     )
+
+
+def check_events(run: Run, generated: Iterable[str]) -> None:
+    """Add faults of event and field options in `generated` files to the run's: a topic elsewhere may use them."""
+    for name in generated:
+        for declared in declared_in(run.schema.files[name]):
+            if topic_options(declared.proto) is None and has_settings(declared.proto):
+                events.check_alone(run, declared)
 
 
 def check_names(run: Run, generated: Iterable[str]) -> None:

@@ -80,7 +80,9 @@ def _in_thread(method: Callable[[Any, Context], object], threads: Callable[[], E
 
     async def call(event: Any, context: Context) -> None:
         run: Callable[..., object] = copy_context().run  # the thread sees the variables that middleware set
-        await asyncio.get_running_loop().run_in_executor(threads(), run, handle, event, context)
+        loop = asyncio.get_running_loop()
+        context.hand_to_thread(loop)
+        await loop.run_in_executor(threads(), run, handle, event, context)
 
     return call
 

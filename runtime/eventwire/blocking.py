@@ -64,7 +64,7 @@ class BlockingBus:
 
     def publisher(self, publisher: Callable[[Sender], Publisher[E]]) -> BlockingPublisher[E]:
         """A generated publisher with blocking methods: `bus.publisher(OrdersPublisher).publish(event)`."""
-        return BlockingPublisher(self, publisher(self._bus))
+        return BlockingPublisher(self.run, publisher(self._bus))
 
     def run(self, work: Coroutine[Any, Any, R]) -> R:
         """Run a coroutine in the bus's loop and wait for it. Raises what it raises, and Closed."""
@@ -102,11 +102,19 @@ async def _cancel(tasks: Collection[asyncio.Task[Any]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
+class Run(Protocol):
+    """Runs a coroutine in an event loop of another thread and waits for it."""
+
+    def __call__(self, work: Coroutine[Any, Any, R]) -> R:
+        """Run it."""
+        ...
+
+
 class BlockingPublisher(Generic[E_contra]):
     """A publisher whose methods block until the broker has confirmed. May be used from several threads."""
 
-    def __init__(self, bus: BlockingBus, publisher: Publisher[E_contra]) -> None:
-        self._bus = bus
+    def __init__(self, run: Run, publisher: Publisher[E_contra]) -> None:
+        self._run = run
         self._publisher = publisher
 
     def publish(
@@ -117,7 +125,7 @@ class BlockingPublisher(Generic[E_contra]):
         id: str | None = None,
     ) -> Receipt:
         """See `Publisher.publish`."""
-        return self._bus.run(self._publisher.publish(event, headers=headers, id=id))
+        return self._run(self._publisher.publish(event, headers=headers, id=id))
 
     def publish_many(
         self,
@@ -127,6 +135,4 @@ class BlockingPublisher(Generic[E_contra]):
         max_in_flight: int = 1000,
     ) -> BatchReceipt:
         """See `Publisher.publish_many`."""
-        return self._bus.run(
-            self._publisher.publish_many(events, headers=headers, max_in_flight=max_in_flight)
-        )
+        return self._run(self._publisher.publish_many(events, headers=headers, max_in_flight=max_in_flight))

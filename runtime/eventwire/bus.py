@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import islice
@@ -17,14 +18,16 @@ from eventwire.dispatch import Policies, dead_letter_spec
 from eventwire.errors import Closed, ConfigurationError, PublishError
 from eventwire.links import make_transport
 from eventwire.message import Message, Receipt
-from eventwire.middleware.base import Middleware
+from eventwire.middleware.base import Middleware, checked
 from eventwire.policy import Start
 from eventwire.pull import Pull
 from eventwire.route import Route, Validator, require_order, spec_of
 from eventwire.topic import Topic
 from eventwire.transport import DriverOptions, Subscription, TopicSpec, Transport
+from eventwire.url import BrokerUrl
 from eventwire.wire.attributes import CAUSATION, CORRELATION, REQUIRED
 
+_log = logging.getLogger("eventwire.bus")
 E = TypeVar("E")
 _OWN = (*REQUIRED, "time", "subject", "dataschema", "datacontenttype", CORRELATION, CAUSATION)
 
@@ -67,11 +70,12 @@ class Bus:
                 f"session_headers: {', '.join(taken)} are each event's own and not carried on"
             )
         options = DriverOptions(producer or {}, consumer or {}, admin or {})
+        self._shown = ", ".join(f"{name}={BrokerUrl.parse(text)}" for name, text in urls.items())
         self._transports = {name: make_transport(text, options) for name, text in urls.items()}
         self._declare = declare
         self._service = service
         self.validate = validate
-        self._middleware = tuple(middleware)
+        self._middleware = checked(middleware, "on_publish")
         self._session_headers = session
         self._deadlines = Deadlines(publish_timeout)
         self._routes: dict[Topic[Any], Route] = {}
@@ -79,6 +83,14 @@ class Bus:
         self._opening = asyncio.Lock()
         self._open: AsyncExitStack | None = None
         self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<Bus {self._shown}{'' if self.started else ', not started'}>"
+
+    @property
+    def brokers(self) -> str:
+        """The broker URLs by name, to be shown: without passwords."""
+        return self._shown
 
     # --- life
 
@@ -173,21 +185,29 @@ class Bus:
         if max_in_flight < 1:
             raise ValueError("max_in_flight is 1 or more")
         route = await self.route(topic)
-        confirmed = 0
+        total = 0
         failures: list[PublishError] = []
         async for chunk in _chunks(events, max_in_flight):
-            messages: list[Message] = []
-            for event in chunk:
+            written: dict[int, Message] = {}
+            for index, event in enumerate(chunk, total):
                 try:
-                    messages.append(route.write(event, headers, None, cause))
+                    written[index] = route.write(event, headers, None, cause)
                 except PublishError as error:
-                    failures.append(error)
-            failed = [
-                outcome for outcome in await route.publish_many(messages) if isinstance(outcome, PublishError)
-            ]
-            confirmed += len(messages) - len(failed)
-            failures += failed
-        return BatchReceipt(confirmed, tuple(failures))
+                    failures.append(error.at(index))
+            outcomes = await route.publish_many(tuple(written.values()))
+            for index, outcome in zip(written, outcomes, strict=True):
+                if isinstance(outcome, PublishError):
+                    failures.append(outcome.at(index))
+            total += len(chunk)
+        if failures:
+            _log.warning(
+                "%s: %d of %d events not confirmed; the first: %s",
+                topic.name,
+                len(failures),
+                total,
+                failures[0],
+            )
+        return BatchReceipt(total - len(failures), tuple(failures))
 
     async def publish_tombstone(
         self, topic: Topic[Any], key: str | bytes | int, *, cause: Context | None = None

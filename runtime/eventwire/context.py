@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Iterable, Mapping
+import asyncio
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from eventwire.batch import BatchReceipt
+from eventwire.blocking import BlockingPublisher
+from eventwire.errors import HandlerError
 from eventwire.message import Headers, Message, Receipt
+from eventwire.sender import Publisher, Sender
 from eventwire.topic import Topic
 from eventwire.wire.attributes import CAUSATION, CORRELATION
 
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
     from eventwire.wire.reader import Incoming
 
 E = TypeVar("E")
+R = TypeVar("R")
 
 
 class Sleeper(Protocol):
@@ -69,6 +74,7 @@ class Context:
 
     __slots__ = (
         "_incoming",
+        "_loop",
         "_origin",
         "_sleeper",
         "attempt",
@@ -83,6 +89,7 @@ class Context:
         self, origin: Origin, topic: Topic[Any], group: str, delivery: Delivery, sleeper: Sleeper
     ) -> None:
         self._origin = origin
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._sleeper = sleeper
         self._incoming: Incoming | None = None
         self.topic = topic
@@ -187,6 +194,29 @@ class Context:
     def causation_id(self) -> str | None:
         """The id of the event whose handling published this one, or None."""
         return self.attribute(CAUSATION)
+
+    def __repr__(self) -> str:
+        place = f"{self.topic.name} partition {self.partition} offset {self.offset}"
+        return f"<Context {self.id or 'without id'} of {place}, group {self.group}, attempt {self.attempt}>"
+
+    def hand_to_thread(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let `blocking` be used: the handler runs in a thread, the bus in `loop`."""
+        self._loop = loop
+
+    def blocking(self, publisher: Callable[[Sender], Publisher[E]]) -> BlockingPublisher[E]:
+        """A publisher for a synchronous handler: `context.blocking(OrdersPublisher).publish(event)`.
+
+        What it publishes inherits from this event. For the handler's own thread; raises HandlerError elsewhere.
+        """
+        return BlockingPublisher(self._run, publisher(self))
+
+    def _run(self, work: Coroutine[Any, Any, R]) -> R:
+        if self._loop is None:
+            work.close()
+            raise HandlerError(
+                "context.blocking() is for sync handlers: await the publisher itself in an async one"
+            )
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def send(
         self,

@@ -1,6 +1,6 @@
 """Dispatch: one topic's way from a delivery to its handlers, put together once per worker.
 
-Outermost first: the application's middleware, dead letter, read, retry, timeout, validation, handler.
+Outermost first: dead letter, read, the application's middleware, retry, timeout, validation, handler.
 """
 
 from __future__ import annotations
@@ -109,13 +109,10 @@ def chain(
 ) -> HandleNext:
     """The topic's chain, ending in the handlers."""
     reader = Reader(topic, transport.features)
-    dead_letter = dead_letter_of(transport, topic, policies, counts, deadlines)
     layers: list[Middleware] = [
-        *(
-            (dead_letter, *policies.middleware) if policies.middleware else ()
-        ),  # one that fails loses no event either
-        dead_letter,
+        dead_letter_of(transport, topic, policies, counts, deadlines),
         Read(reader, calls.keys(), topic.unknown_events, policies.unhandled, counts),
+        *policies.middleware,
         RetryInPlace(retry_policy(topic, policies), counts),
     ]
     if policies.timeout is not None:

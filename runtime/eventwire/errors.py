@@ -32,6 +32,8 @@ EventwireError
 
 from __future__ import annotations
 
+from typing import Self
+
 from eventwire.message import Message
 
 
@@ -85,6 +87,13 @@ class PublishError(EventwireError):
     def __init__(self, text: str, message: Message | None = None) -> None:
         super().__init__(text)
         self.message = message
+        self.index: int | None = None
+        """Its place in the batch, from 0; None outside `publish_many`."""
+
+    def at(self, index: int) -> Self:
+        """The error itself, with its place in the batch."""
+        self.index = index
+        return self
 
     @property
     def id(self) -> str | None:

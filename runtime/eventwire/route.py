@@ -65,7 +65,7 @@ class Route:
         self._validate = validate
         self._deadlines = deadlines
         self._session = frozenset(session_headers)
-        self._bare = not any(type(each).on_publish is not Middleware.on_publish for each in middleware)
+        self._bare = not middleware
         self._chain = publish_chain(middleware, self._deliver)
 
     def write(

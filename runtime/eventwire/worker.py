@@ -20,7 +20,7 @@ from eventwire.dispatch import Policies, chain, dead_letter_spec
 from eventwire.errors import Closed, ConfigurationError, EventwireError
 from eventwire.handler import AnyHandler, HandlerFactory
 from eventwire.lanes import Lanes, Runner
-from eventwire.middleware.base import Middleware
+from eventwire.middleware.base import Middleware, checked
 from eventwire.policy import DeadLetterPolicy, OnExhausted, Ordering, RetryPolicy, Start, Unhandled
 from eventwire.route import spec_of
 from eventwire.topic import Topic
@@ -73,7 +73,7 @@ class Worker:
         self._bus = bus
         self._bound = bind(handlers, self._threads)
         self._policies = Policies(
-            group, retry, dead_letter, on_exhausted, unhandled, timeout, tuple(middleware)
+            group, retry, dead_letter, on_exhausted, unhandled, timeout, checked(middleware, "on_handle")
         )
         self._start = start
         self._max_uncommitted = max_uncommitted
@@ -109,6 +109,21 @@ class Worker:
         self._host: asyncio.Task[Any] | None = None
         self._interrupted = False
 
+    @property
+    def bus(self) -> Bus:
+        """Where it reads."""
+        return self._bus
+
+    @property
+    def group(self) -> str:
+        """Its consumer group."""
+        return self._policies.group
+
+    @property
+    def topics(self) -> tuple[Topic[Any], ...]:
+        """What it reads: the topics of its handlers."""
+        return tuple(self._bound)
+
     # --- life
 
     async def run(self) -> None:
@@ -127,6 +142,10 @@ class Worker:
     def stop(self) -> None:
         """Ask for the end: what runs is finished within `grace`, what has not started is given back."""
         self._stop.set()
+
+    async def stopping(self) -> None:
+        """Return when the worker was asked to stop, by `stop()` or a signal; it may then still drain."""
+        await self._stop.wait()
 
     async def __aenter__(self) -> Self:
         """Work in the background, without signal handlers; return when every topic is being read.
@@ -211,6 +230,7 @@ class Worker:
     # --- working
 
     async def _work(self, consumers: Sequence[Consumer]) -> None:
+        """Until told to stop, or something ends. The consumers settle when they are closed: bounded, unlike a flush."""
         lanes = asyncio.create_task(self._lanes.run())
         intakes = [asyncio.create_task(self._take_in(consumer)) for consumer in consumers]
         stop = asyncio.create_task(self._stop.wait())
@@ -220,8 +240,6 @@ class Worker:
             await _end(intakes)
             if lanes not in done:
                 await self._drain(0.0 if stop not in done else self._grace)
-                for consumer in consumers:
-                    await consumer.flush()
         finally:
             await _end([*intakes, stop, lanes])
         for task in (lanes, *intakes):

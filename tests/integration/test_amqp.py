@@ -264,11 +264,12 @@ async def test_missing_and_mismatched(transport: AmqpTransport) -> None:
         await transport.check([spec], ["g"])
     for name in (f"exchange {spec.name}", f"queue {spec.name}.g.p0", f"queue {spec.name}.g.p1"):
         assert name in str(caught.value)
+    assert "declare it: `Bus(url, declare=True)`" in str(caught.value)
     with pytest.raises(TopicMissing):
         await transport.subscribe(Subscription("g", (spec,)))
     await transport.declare([spec], ["g"])
     await transport.check([spec], ["g"])
-    with pytest.raises(TopicMismatch):
+    with pytest.raises(TopicMismatch, match="has 2 partitions and is declared with 3: its keys are ordered"):
         await transport.declare([TopicSpec(spec.name, partitions=3, ordered=True)], ["g"])
     clash = TopicSpec(f"{spec.name}.g.p0", queue=True)
     with pytest.raises(TopicMismatch):
@@ -368,6 +369,26 @@ async def test_refused_credentials_and_vhosts(amqp_server: Server) -> None:
         assert str(url.hosts[0]) in str(caught.value)
         assert "s3cret" not in repr(caught.value)
         await transport.close()
+
+
+async def test_a_vhost_that_is_refused_is_named(amqp_server: Server) -> None:
+    transport = made(f"amqp://guest:guest@{BrokerUrl.parse(amqp_server.url).hosts[0]}/no-such")
+    with pytest.raises(Unreachable, match="RabbitMQ refused vhost `no-such`"):
+        await transport.connect()
+    await transport.close()
+
+
+@pytest.mark.parametrize("name", ["a/b! ~é#", "amq.topic", "", "\n", "n" * 300])
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_any_name_will_do(transport: AmqpTransport, name: str, ordered: bool) -> None:
+    spec = TopicSpec(name + topic().name, ordered=ordered)
+    for group in (f"{name}.g", "p0", "undelivered"):
+        await transport.declare([spec], [group])
+        consumer = await transport.subscribe(Subscription(group, (spec,)))
+        await transport.publish(spec, to(spec, 1, group.encode(), key=b"k"))
+        (delivery,) = await read(consumer, 1)
+        assert (delivery.message.topic, delivery.message.body) == (spec.name, group.encode())
+        await consumer.close()
 
 
 async def test_the_next_host_is_tried(amqp_server: Server, unused_tcp_port: int) -> None:

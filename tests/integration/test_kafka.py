@@ -1,6 +1,7 @@
 """`kafka://` against a real broker, which two tests kill and suspend where it is ours."""
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
@@ -11,6 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.partitioner import DefaultPartitioner
 
 from eventwire.errors import (
+    BrokerError,
     Closed,
     OffsetOutOfRange,
     PublishFailed,
@@ -439,6 +441,37 @@ async def test_a_broker_that_dies_and_comes_back(mortal: servers.Server, transpo
     assert unknown, "the broker was away while events were published"
     assert len(confirmed) > 2500
     await consumer.close()
+
+
+async def test_without_a_broker_a_flush_is_an_error_and_the_log_stays_short(
+    mortal: servers.Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    transport = transport_at(mortal.url)
+    topic = spec()
+    await transport.declare([topic], ())
+    await publish_all(transport, topic, numbered(topic, 2))
+    consumer = await transport.subscribe(Subscription(topic.name, (topic,)))
+    first, second = await read(consumer, 2, ack=False)
+    first.ack()
+    await consumer.flush()
+    await in_thread(mortal.kill)
+    second.ack()
+    fetching = asyncio.create_task(consumer.fetch(1))
+    began = time.monotonic()
+    with pytest.raises(BrokerError, match="cannot commit: no answer"):
+        await consumer.flush()
+    assert time.monotonic() - began < 8
+    assert len(caplog.records) < 30
+    await in_thread(mortal.start)
+    await publish_all(transport, topic, numbered(topic, 1, first=2))
+    assert bodies(await fetching) == [2]
+    await consumer.flush()
+    told = [record.getMessage() for record in caplog.records if record.name.startswith("eventwire")]
+    assert any("no Kafka broker can be reached" in line for line in told)
+    assert any("Kafka is back" in line for line in told)
+    await consumer.close()
+    await transport.close()
 
 
 async def test_closing_is_bounded_while_the_broker_does_not_answer(mortal: servers.Server) -> None:

@@ -1,11 +1,13 @@
 """`make check` and the parts of `make test-all` that compute something."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
 from tools import check, test_all
 from tools.check import Step
+from tools.test_all import Result
 
 
 def step(name: str, code: str) -> Step:
@@ -54,3 +56,46 @@ def test_a_lower_bound(requirement: str, bound: tuple[str, str]) -> None:
 
 def test_this_python_is_the_first() -> None:
     assert next(test_all.pythons()) == (f"3.{sys.version_info.minor}", sys.executable)
+
+
+def test_the_last_table_says_what_failed_and_what_was_not_run() -> None:
+    results = {
+        "3.11": Result(0, "9 passed, 0 failed, 0 skipped, 7 s"),
+        "3.14": Result(0, "", ["no such Python"]),
+        "lowest": Result(1, "8 passed, 1 failed, 0 skipped, 7 s"),
+    }
+    assert [*test_all.table(results)] == [
+        "PASS     3.11     9 passed, 0 failed, 0 skipped, 7 s",
+        "NOT RUN  3.14     no such Python",
+        "FAIL     lowest   8 passed, 1 failed, 0 skipped, 7 s",
+        "\ntest-all: FAIL: 1 PASS, 1 FAIL, 1 NOT RUN",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("test", "said", "status"),
+    [
+        ("def test(): pass", "1 passed, 0 failed, 0 skipped", "PASS"),
+        ("def test(): assert False", "0 passed, 1 failed, 0 skipped", "FAIL"),
+        (
+            "import pytest\ndef test(): pytest.skip('NOT RUN: no tool')",
+            "0 passed, 0 failed, 1 skipped",
+            "NOT RUN",
+        ),
+        ("syntax error", "0 passed, 1 failed, 0 skipped", "FAIL"),
+    ],
+)
+def test_a_run_keeps_the_numbers_and_what_was_missing(
+    test: str, said: str, status: str, tmp_path: Path
+) -> None:
+    (tmp_path / "test_it.py").write_text(test)
+    options = ["-q", "-p", "tools.matrix", f"--rootdir={tmp_path}", "--import-mode=importlib", str(tmp_path)]
+    result = test_all.pytest(Path(sys.executable), test_all.ROOT, *options)
+    assert result.said.startswith(said)
+    assert result.status == status
+
+
+def test_what_is_left_out_elsewhere_exists() -> None:
+    for option in [*test_all.ONCE, test_all.NO_PACKAGING]:
+        path, *_ = option.partition("=")[2].split("::")
+        assert (test_all.ROOT / path).exists()

@@ -12,10 +12,12 @@ import pytest
 from eventwire import Context, HandlerError
 from eventwire.binding import Call, bind
 from eventwire.handler import HandlerFactory
+from tests.unit.fakes import FakeDelivery, NoSleep
 from tests.unit.shop import ORDERS, PLACED, OrdersHandler, OrdersSyncHandler, Placed
 
 request: ContextVar[str] = ContextVar("request")
-NOWHERE: Any = None
+ORIGIN: Any = None
+NOWHERE = Context(ORIGIN, ORDERS, "g", FakeDelivery(), NoSleep())
 
 
 class Billing(OrdersHandler):

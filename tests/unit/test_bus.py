@@ -68,7 +68,7 @@ async def test_publish_many_lists_what_was_not_confirmed_and_confirms_the_rest()
             [Placed("1"), Placed(""), Placed("2")], max_in_flight=2
         )
     assert (receipt.confirmed, receipt.ok) == (2, False)
-    assert [type(error) for error in receipt.failures] == [InvalidEvent]
+    assert [(type(error), error.index) for error in receipt.failures] == [(InvalidEvent, 1)]
 
 
 async def test_publish_many_takes_an_async_iterable() -> None:
@@ -261,3 +261,8 @@ async def test_pulling_yields_nothing_that_the_validator_refuses() -> None:
 
 def _reading(name: str) -> Subscription:
     return Subscription("reader", (TopicSpec(name, queue=True),))
+
+
+async def test_a_bus_tells_what_it_is_without_secrets() -> None:
+    bus = Bus("amqp://guest:secret@localhost")
+    assert repr(bus) == "<Bus default=amqp://guest:***@localhost, not started>"

@@ -30,7 +30,7 @@ from eventwire import (
 )
 from eventwire.middleware.base import HandleNext
 from eventwire.transport import Consumer, Delivery, Subscription
-from tests.unit.shop import ORDERS, PRICES, OrdersPublisher, Placed, Price
+from tests.unit.shop import ORDERS, PRICES, Cancelled, OrdersPublisher, OrdersSyncHandler, Placed, Price
 from tests.unit.test_worker import Orders, dead_letters, fail, settled
 
 ONCE = RetryPolicy(max_attempts=1)
@@ -318,3 +318,57 @@ def test_a_timeout_of_nothing_is_refused() -> None:
 def test_two_topics_of_one_name_need_two_workers() -> None:
     with pytest.raises(ConfigurationError, match="have one name"):
         Worker(Bus({"default": "memory://", "other": "memory://"}), Orders(), Twin(), group="g")
+
+
+async def test_a_middleware_sees_the_event_that_was_read(bus: Bus) -> None:
+    seen: list[tuple[str, str, Any]] = []
+
+    class Note(Middleware):
+        async def on_handle(self, context: Context, call_next: HandleNext) -> None:
+            seen.append((context.id, context.type, context.event))
+            await call_next(context)
+
+    async with Worker(bus, Orders(), group="g", middleware=[Note()]) as worker:
+        receipt = await OrdersPublisher(bus).publish(Placed("7"))
+        await settled(worker, 1)
+    assert seen == [(receipt.id, "shop.v1.Placed", Placed("7"))]
+
+
+async def test_a_sync_handler_publishes_through_its_context(bus: Bus) -> None:
+    seen: list[str | None] = []
+
+    class Sync(OrdersSyncHandler):
+        def on_placed(self, event: Placed, context: Context) -> None:
+            context.blocking(OrdersPublisher).publish(Cancelled(event.order_id))
+
+        def on_cancelled(self, event: Cancelled, context: Context) -> None:
+            seen.append(context.causation_id)
+
+    async with Worker(bus, Sync(), group="g") as worker:
+        receipt = await OrdersPublisher(bus).publish(Placed("7"))
+        await settled(worker, 2)
+    assert seen == [receipt.id]
+
+
+async def test_an_async_handler_is_told_to_await_its_publisher(bus: Bus) -> None:
+    def blocks(_: Placed, context: Context) -> None:
+        context.blocking(OrdersPublisher).publish(Cancelled("7"))
+
+    async with Worker(bus, Orders(blocks), group="g", retry=RetryPolicy(max_attempts=1)) as worker:
+        await OrdersPublisher(bus).publish(Placed("7"))
+        await settled(worker, 1)
+    (letter,) = await dead_letters(bus, "shop.v1.g.dead", 1)
+    assert letter.header("eventwire_dead_error") == b"HandlerError"
+
+
+async def test_a_dead_letter_is_logged_with_the_handlers_traceback(
+    bus: Bus, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(_: Placed, __: Context) -> None:
+        raise ValueError("no")
+
+    async with Worker(bus, Orders(fails), group="g", retry=RetryPolicy(max_attempts=1)) as worker:
+        await OrdersPublisher(bus).publish(Placed("7"))
+        await settled(worker, 1)
+    assert "in fails" in caplog.text
+    assert "ValueError: no" in caplog.text

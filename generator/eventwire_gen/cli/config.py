@@ -56,6 +56,8 @@ def job_of(flags: Namespace) -> Job:
     """Return what to do; raises SettingsError. Paths of flags start at the working folder."""
     table = read(Path.cwd())
     out = Path(flags.out) if flags.out else table.path("out") or Path("gen")
+    if out.exists() and not out.is_dir():
+        raise SettingsError(f"out={out} is no folder")
     package = (flags.package if flags.package is not None else table.text("package")) or None
     _check_package(package, out)
     name = flags.messages or table.text("messages") or "protobuf"

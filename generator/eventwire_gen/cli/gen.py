@@ -12,12 +12,21 @@ _NEEDED = ("grpc_tools", "jinja2")
 
 
 def command(argv: Sequence[str]) -> int:
-    """Run ``eventwire gen``: 0 when the output is current, 1 for faults, 2 for wrong settings."""
+    """Compile .proto files to messages, stubs, publishers and handlers.
+
+    0 when the output is current, 1 for faults and for what cannot be read or written, 2 for wrong settings.
+    """
     flags = _parser().parse_args(argv)
     if not all(map(find_spec, _NEEDED)):
         print("eventwire gen needs an extra: pip install 'eventwire[gen]'", file=sys.stderr)
         return _USAGE
-    return _run(flags)
+    try:
+        return _run(flags)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"eventwire gen: {error.filename}: {error.strerror}", file=sys.stderr)
+        return _FAULTS
 
 
 def _run(flags: argparse.Namespace) -> int:

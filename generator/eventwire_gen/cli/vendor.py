@@ -1,6 +1,7 @@
 """``eventwire vendor``: the vocabulary as a file of the project, because buf cannot see into site-packages."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,8 +9,19 @@ from eventwire_gen.compile.includes import OPTIONS, vocabulary
 
 
 def command(argv: Sequence[str]) -> int:
-    """Copy the vocabulary, or compare with ``--check``: 0 when it is current then, 1 on drift."""
+    """Copy the vocabulary into the project, for buf.
+
+    0 when the copy is current then, 1 on drift with ``--check``, and for what cannot be read or written.
+    """
     flags = _parser().parse_args(argv)
+    try:
+        return _run(flags)
+    except OSError as error:
+        print(f"eventwire vendor: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
+
+
+def _run(flags: argparse.Namespace) -> int:
     target = Path(flags.folder) / OPTIONS
     wanted = (vocabulary() / OPTIONS).read_bytes()
     current = target.is_file() and target.read_bytes() == wanted

@@ -1,4 +1,8 @@
-"""Writing the modules: only what changed, each file whole, and nothing that is somebody else's removed."""
+"""Writing the modules: only what changed, each file whole, and nothing that is somebody else's removed.
+
+A run's own files are those that the last run listed in the manifest, whatever they contain: templates write what they
+like. A first run, or one after the manifest was lost, knows its own by the mark of the compilers.
+"""
 
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -44,16 +48,20 @@ class Output:
     def __init__(self, folder: Path, files: Mapping[str, bytes], partial: bool) -> None:
         self._folder = folder
         self._files = dict(files)
-        written = _manifest(folder)
-        self._left_over = tuple(sorted(self._removable(written - files.keys()))) if not partial else ()
-        kept = {path for path in written if (folder / path).exists()} if partial else set[str]()
+        self._written = _manifest(folder)
+        self._left_over = tuple(sorted(self._removable(self._written - files.keys()))) if not partial else ()
+        kept = {path for path in self._written if (folder / path).exists()} if partial else set[str]()
         lines = "".join(f"{path}\n" for path in sorted({*files, *kept} - {*self._left_over}))
         self._files[MANIFEST] = (_HEADER + lines).encode()
 
     def difference(self) -> Difference:
         """Compare with what is there; raises Refused where a file is there that no run wrote."""
         there = {path: _content(self._folder / path) for path in self._files}
-        foreign = [path for path, old in there.items() if old is not None and not self._ours(path, old)]
+        foreign = [
+            path
+            for path, old in there.items()
+            if old is not None and old != self._files[path] and not self._ours(path, old)
+        ]
         if foreign:
             listed = ", ".join(str(self._folder / path) for path in sorted(foreign))
             raise Refused(
@@ -84,12 +92,15 @@ class Output:
             temporary.replace(self._folder / path)
 
     def _ours(self, path: str, old: bytes) -> bool:
-        return path == MANIFEST or not old.strip() or _MARK in old[:_MARK_WITHIN] or old == self._files[path]
+        if path == MANIFEST or not old.strip() or _MARK in old[:_MARK_WITHIN]:
+            return True
+        # Ours are empty or marked: another one is an empty one that the user filled.
+        return path in self._written and Path(path).name != "__init__.py"
 
     def _removable(self, paths: Iterable[str]) -> Iterator[str]:
         for path in paths:
             old = _content(self._folder / path)
-            if old is not None and (not old.strip() or _MARK in old[:_MARK_WITHIN]):
+            if old is not None and self._ours(path, old):
                 yield path
 
     def _remove_empty(self, folder: Path) -> None:

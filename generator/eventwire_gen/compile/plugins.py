@@ -25,6 +25,8 @@ def languages(backend: Backend) -> Mapping[str, Sequence[str]]:
     found = shutil.which(program, path=search_path())
     if found is None:
         raise Refused(f"{program} is not installed: pip install 'eventwire[gen,{backend.name}]'")
+    if backend is BETTERPROTO2 and shutil.which("ruff", path=search_path()) is None:
+        raise Refused(f"ruff is not on PATH, which {program} runs: pip install ruff")
     return {language: (f"--plugin={program}={found}", *options)}
 
 

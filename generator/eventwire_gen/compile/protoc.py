@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from grpc_tools._protoc_compiler import run_main
 sys.exit(run_main([argument.encode() for argument in sys.argv]))
 """
 _LOGGED = re.compile(r"^[IWE]\d{4} [^]]*\] ")
+_RAISED = re.compile(r"^[A-Za-z_][\w.]*(:|$)")
+_FAILED = re.compile(r"^--\w+_out: (protoc-gen-\w+): Plugin failed")
 _BETTERPROTO_NOTICE = "Writing "
 _LOGGING_NOTICE = "WARNING: All log messages before absl::InitializeLog()"
 
@@ -37,7 +39,7 @@ class Started:
         """Wait for the compiler; raises Refused with all that it found wrong."""
         _, stderr = self.process.communicate()
         text = [_readable(line, self.shown) for line in stderr.decode(errors="replace").splitlines()]
-        told = tuple(line for line in text if line)
+        told = tuple(line for line in _without_traces(text) if line)
         if self.process.returncode:
             raise Refused("\n".join(told) or f"protoc ended with status {self.process.returncode}")
         files = {name: data for output in self.outputs for name, data in _unzipped(self.folder / output)}
@@ -78,13 +80,24 @@ def start(
 
 
 def _unzipped(path: Path) -> Iterable[tuple[str, bytes]]:
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(path, metadata_encoding="utf-8") as archive:
         return [(name, archive.read(name)) for name in archive.namelist()]
+
+
+def _without_traces(lines: Iterable[str]) -> Iterator[str]:
+    # What a plugin of someone else's fails with is told by the last line of its traceback.
+    inside = False
+    for line in lines:
+        inside = line.startswith("Traceback ") or (inside and not _RAISED.match(line))
+        if not inside:
+            yield line
 
 
 def _readable(line: str, shown: Mapping[str, str]) -> str:
     if line.startswith((_LOGGING_NOTICE, _BETTERPROTO_NOTICE)):
         return ""
+    if failed := _FAILED.match(line):
+        return f"{failed[1]} failed: that is the compiler of the message library, not Eventwire's"
     for full, short in shown.items():
         if line.startswith(full):
             return short + line.removeprefix(full)

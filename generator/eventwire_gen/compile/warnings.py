@@ -32,7 +32,7 @@ def _absent(request: CodeGeneratorRequest, out: Path, package: str | None) -> It
         external = is_external(module)
         folders = [out, *map(Path, sys.path)] if external or package is None else [out]
         if not any((folder / module_path(module)).exists() for folder in folders):
-            cure = _INSTALL if external else "compiled: put its folder under --proto, too"
+            cure = _INSTALL if external else "compiled: name it, too, or its folder"
             yield f"warning: {file.name} is imported and not {cure}"
 
 

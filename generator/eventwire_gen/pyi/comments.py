@@ -4,13 +4,15 @@ from collections.abc import Sequence
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
+from eventwire_gen.comments import decoded
+
 
 class Comments:
     """The comments of one file, looked up by descriptor path (``SourceCodeInfo.Location.path``)."""
 
     def __init__(self, file: FileDescriptorProto) -> None:
         self._texts = {
-            tuple(place.path): place.leading_comments or place.trailing_comments
+            tuple(place.path): decoded(place.leading_comments or place.trailing_comments)
             for place in file.source_code_info.location
             if place.leading_comments or place.trailing_comments
         }

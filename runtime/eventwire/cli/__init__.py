@@ -1,13 +1,14 @@
 """The ``eventwire`` command.
 
-Its commands come from the entry point group ``eventwire.commands``: each is a ``command(argv) -> exit status``. So the
-runtime knows nothing of the generator, and other distributions can add their own.
+Its commands come from the entry point group ``eventwire.commands``: each is a ``command(argv) -> exit status``, listed
+with the first line of its docstring. So the runtime knows nothing of the generator, and other distributions can add
+their own.
 """
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, entry_points, version
 
 Command = Callable[[Sequence[str]], int]
 
@@ -21,6 +22,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not given or given[0] in {"-h", "--help"}:
         print(_usage(commands))
         return 0 if given else _USAGE
+    if given[0] == "--version":
+        print(f"eventwire {version('eventwire')}")
+        return 0
     name, *rest = given
     if name not in commands:
         print(_unknown(name, commands), file=sys.stderr)
@@ -41,9 +45,17 @@ def _call(found: EntryPoint, argv: Sequence[str]) -> int:
 
 
 def _usage(commands: Mapping[str, EntryPoint]) -> str:
-    return "\n".join(
-        ["usage: eventwire COMMAND ...", "", "commands:", *(f"  {name}" for name in sorted(commands))]
-    )
+    width = max(map(len, commands), default=0)
+    listed = (f"  {name:{width}}  {_description(commands[name])}".rstrip() for name in sorted(commands))
+    return "\n".join(["usage: eventwire [--version] COMMAND ...", "", "commands:", *listed])
+
+
+def _description(found: EntryPoint) -> str:
+    try:
+        command: Command = found.load()
+    except ImportError as error:  # a command that is broken must not hide the others
+        return f"cannot be loaded: {error}"
+    return (command.__doc__ or "").partition("\n")[0]
 
 
 def _unknown(name: str, commands: Mapping[str, EntryPoint]) -> str:

@@ -10,7 +10,7 @@ _OPTIONS = Path("eventwire/v1/options.proto")
 
 
 def command(argv: Sequence[str]) -> int:
-    """Print the folder that holds `eventwire/v1/options.proto`."""
+    """Print the folder of eventwire/v1/options.proto, for protoc's -I."""
     description = f"Print the folder of {_OPTIONS}, for protoc's -I."
     argparse.ArgumentParser(prog="eventwire proto-path", description=description).parse_args(argv)
     print(folder())

@@ -4,14 +4,20 @@ import argparse
 import asyncio
 import importlib
 import inspect
+import logging
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from eventwire.errors import EventwireError
 from eventwire.worker import Worker
 
 _FAILED, _USAGE = 1, 2
+_LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
+_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class _Unusable(Exception):
@@ -19,21 +25,31 @@ class _Unusable(Exception):
 
 
 def command(argv: Sequence[str]) -> int:
-    """Run the worker: 0 after a clean stop, 1 for an error of Eventwire's, 2 when there is no such worker."""
+    """Run a worker until SIGTERM or SIGINT.
+
+    0 after a clean stop, 1 for an error of Eventwire's, 2 when there is no such worker.
+    """
     flags = _parser().parse_args(argv)
     sys.path.insert(0, str(Path.cwd()))
     try:
-        asyncio.run(_run(flags.worker))
+        asyncio.run(_run(flags.worker, flags.verbose))
     except _Unusable as error:
-        print(f"eventwire run: {error}", file=sys.stderr)
+        _tell(str(error))
         return _USAGE
     except EventwireError as error:
-        print(f"eventwire run: {type(error).__name__}: {error}", file=sys.stderr)
+        _tell(f"{type(error).__name__}: {error}")
         return _FAILED
     return 0
 
 
-async def _run(target: str) -> None:
+async def _run(target: str, verbose: int) -> None:
+    worker = await _worker(target)
+    _show_logs(verbose)
+    async with _told(worker):
+        await worker.run()
+
+
+async def _worker(target: str) -> Worker:
     worker = _found(target)
     if callable(worker) and not isinstance(worker, Worker):
         worker = worker()
@@ -41,7 +57,38 @@ async def _run(target: str) -> None:
         worker = await worker
     if not isinstance(worker, Worker):
         raise _Unusable(f"{target} is no Worker and returns none, but {type(worker).__name__}")
-    await worker.run()
+    return worker
+
+
+def _show_logs(verbose: int) -> None:
+    # After the user's module was imported: where that set up logging, its handlers stay.
+    logging.basicConfig(format=_FORMAT)
+    if verbose:
+        logging.getLogger("eventwire").setLevel(_LEVELS[min(verbose, len(_LEVELS) - 1)])
+
+
+@asynccontextmanager
+async def _told(worker: Worker) -> AsyncGenerator[None]:
+    topics = ", ".join(topic.name for topic in worker.topics)
+    _tell(f"group {worker.group} on {topics} of {worker.bus.brokers} (process {os.getpid()})")
+    draining = asyncio.create_task(_tell_draining(worker))
+    try:
+        yield
+    finally:
+        draining.cancel()
+        counts = ", ".join(
+            f"{name.replace('_', '-')} {count}" for name, count in asdict(worker.counts).items()
+        )
+        _tell(f"group {worker.group} ended: {counts}")
+
+
+async def _tell_draining(worker: Worker) -> None:
+    await worker.stopping()
+    _tell(f"group {worker.group} was told to stop: draining")
+
+
+def _tell(text: str) -> None:
+    print(f"eventwire run: {text}", file=sys.stderr, flush=True)
 
 
 def _found(target: str) -> object:
@@ -73,5 +120,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "worker", metavar="MODULE:ATTR", help="a Worker, or a function that returns one, async or not"
+    )
+    parser.add_argument(
+        "-v", "--verbose", action="count", default=0, help="show Eventwire's INFO logs, twice: DEBUG, too"
     )
     return parser

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from eventwire.context import Context
 from eventwire.counts import Counts
-from eventwire.errors import PublishError, TooLarge, WorkerStopped
+from eventwire.errors import PublishError, ReadError, Reject, TooLarge, WorkerStopped
 from eventwire.message import Headers, Message
 from eventwire.middleware.base import HandleNext, Middleware
 from eventwire.middleware.retry import backoff
@@ -54,12 +54,7 @@ class DeadLetter(Middleware):
         except WorkerStopped:
             raise
         except Exception as error:  # noqa: BLE001  whatever a handler raises, its event must not be lost
-            if context.failure is None:
-                await self.set_aside(context, error)
-            else:  # a middleware failed after the event was set aside
-                _log.error(
-                    "event %s of %s, after it was set aside:", context.id, context.topic.name, exc_info=error
-                )
+            await self.set_aside(context, error)
 
     async def set_aside(self, context: Context, error: Exception) -> None:
         """Dead-letter a delivery, or stop or drop where there is no dead letter."""
@@ -72,6 +67,7 @@ class DeadLetter(Middleware):
             _log.warning(
                 "dead letter %s: event %s of %s, group %s, after %d attempts: %s: %.200s",
                 self._name, context.id, context.topic.name, context.group, context.attempt, type(error).__name__, error,
+                exc_info=None if isinstance(error, ReadError | Reject) else error,
             )  # fmt: skip
         context.failure = error
 
@@ -82,7 +78,7 @@ class DeadLetter(Middleware):
         )
         if self._on_exhausted is OnExhausted.STOP:
             raise WorkerStopped(text) from error
-        _log.error("dropped: %s", text)
+        _log.error("dropped: %s", text, exc_info=error)
 
     async def _publish(self, context: Context, message: Message) -> None:
         whole = message

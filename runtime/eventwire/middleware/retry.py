@@ -54,6 +54,7 @@ class RetryInPlace(Middleware):
         _log.info(
             "%s of %s failed at attempt %d in group %s, next in %.3f s: %s",
             context.id, context.topic.name, context.attempt, context.group, seconds, type(error).__name__,
+            exc_info=error if _log.isEnabledFor(logging.DEBUG) else None,
         )  # fmt: skip
         self._counts.retried += 1
         await context.sleep(seconds)

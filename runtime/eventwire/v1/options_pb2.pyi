@@ -274,6 +274,7 @@ class FieldOptions(Message):
     header: str
     """Copies the field's value into the message header (CloudEvents extension attribute) of this name, so that brokers
     and gateways can route by it: lower-case letters and digits (CloudEvents 1.0, "Attribute Naming Convention").
+    Of an event's own fields only: it says nothing in a message that is part of an event.
     """
     def __init__(self, *, header: str | None = None) -> None: ...
     def HasField(self, field_name: Literal["header"]) -> bool: ...

@@ -1,7 +1,7 @@
 import subprocess
 import sys
 from collections.abc import Sequence
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, version
 
 import pytest
 
@@ -17,6 +17,10 @@ def interrupted(argv: Sequence[str]) -> int:
 
 
 def counts(argv: Sequence[str]) -> int:
+    """Count what is given.
+
+    Its status is the count.
+    """
     return len(argv)
 
 
@@ -40,9 +44,26 @@ def test_a_command_gets_the_rest_and_gives_the_status() -> None:
 def test_without_a_command_the_list_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([]) == 2
     assert cli.main(["--help"]) == 0
-    assert (
-        capsys.readouterr().out.count("usage: eventwire COMMAND ...\n\ncommands:\n  counts\n  fails\n") == 2
-    )
+    listed = "commands:\n  counts       Count what is given.\n  fails\n"
+    assert capsys.readouterr().out.count(f"usage: eventwire [--version] COMMAND ...\n\n{listed}") == 2
+
+
+def test_a_command_that_cannot_be_loaded_is_listed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = EntryPoint("broken", "no_such_module:command", "eventwire.commands")
+
+    def entry_points(group: str) -> list[EntryPoint]:
+        return [broken]
+
+    monkeypatch.setattr(cli, "entry_points", entry_points)
+    assert cli.main(["--help"]) == 0
+    assert "  broken  cannot be loaded: No module named 'no_such_module'\n" in capsys.readouterr().out
+
+
+def test_the_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"eventwire {version('eventwire')}\n"
 
 
 @pytest.mark.parametrize(

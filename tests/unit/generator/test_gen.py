@@ -248,7 +248,7 @@ def test_an_included_folder_is_imported_and_not_compiled(capsys: pytest.CaptureF
     write("one/a.proto", 'syntax = "proto3"; import "vendor/v1/x.proto"; message A { vendor.v1.X x = 1; }')
     assert gen.command(["--proto", "one", "--include", "third_party"]) == 0
     assert names() == {"a_pb2.py", "a_pb2.pyi"}
-    told = "warning: vendor/v1/x.proto is imported and not compiled: put its folder under --proto, too\n"
+    told = "warning: vendor/v1/x.proto is imported and not compiled: name it, too, or its folder\n"
     assert capsys.readouterr().err == told
     assert gen.command(["--proto", "one", "--proto", "third_party"]) == 0
     assert not capsys.readouterr().err
@@ -345,12 +345,82 @@ def test_templates_are_the_user_s(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.usefixtures("project")
+def test_what_templates_wrote_is_ours_without_a_mark(capsys: pytest.CaptureFixture[str]) -> None:
+    template, orders = "templates/topics.md.jinja", "proto/shop/orders/v1/orders.proto"
+    written = Path("gen/shop/orders/v1/orders_topics.md")
+    flags = ["--templates", "templates"]
+    write(template, "{% for topic in file.topics %}{{ topic.name }} {{ topic.partitions }}{% endfor %}")
+    gen.command(flags)
+    write(orders, ORDERS.replace("key_field", "partitions: 3 key_field"))
+    assert gen.command([*flags, "--check"]) == 1
+    assert f"{written} is stale" in capsys.readouterr().out
+    assert gen.command(flags) == 0
+    assert written.read_text() == "orders 3"
+    assert gen.command(["--check"]) == 1
+    assert f"{written} is left over" in capsys.readouterr().out
+    assert gen.command([]) == 0
+    assert not written.exists()
+
+
+@pytest.mark.usefixtures("project")
+def test_an_init_that_the_user_filled_is_the_user_s() -> None:
+    gen.command(["--init"])
+    write("gen/shop/__init__.py", "mine = 1\n")
+    assert gen.command(["--init"]) == 0
+    assert gen.command([]) == 0
+    assert Path("gen/shop/__init__.py").read_text() == "mine = 1\n"
+
+
+@pytest.mark.usefixtures("project")
+def test_what_a_template_raises_is_a_fault_with_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    write("templates/topics.txt.jinja", "first\n{{ 1 / 0 }}")
+    assert gen.command(["--templates", "templates"]) == 1
+    told = "templates/topics.txt.jinja:2:1: ZeroDivisionError: division by zero (for shop/orders/v1/orders.proto)\n"
+    assert capsys.readouterr().err == told
+
+
+@pytest.mark.usefixtures("project")
+def test_an_output_that_cannot_be_written_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    write("file", "")
+    assert gen.command(["--out", "file"]) == 2
+    assert gen.command(["--out", "file/below"]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "eventwire gen: out=file is no folder",
+        "eventwire gen: file/below/.eventwire-gen: Not a directory",
+    ]
+
+
+@pytest.mark.usefixtures("project")
 def test_a_missing_plugin_is_told_with_its_extra(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(plugins, "search_path", lambda: "")
     assert gen.command(["--messages", "betterproto2", "--package", "acme", "--out", "acme"]) == 1
     assert "pip install 'eventwire[gen,betterproto2]'" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("project")
+def test_a_plugin_that_breaks_is_told_without_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    write("one/a.proto", 'syntax = "proto2"; package a; message A { optional group G = 1 {} }')
+    assert gen.command(["one", "--messages", "betterproto2", "--package", "acme", "--out", "acme"]) == 1
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "NotImplementedError: Unknown type GROUP"
+    assert told[1:] == [
+        "protoc-gen-python_betterproto2 failed: that is the compiler of the message library, not Eventwire's"
+    ]
+
+
+@pytest.mark.usefixtures("project")
+def test_betterproto2_without_ruff_is_told_before_it_breaks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = Path("bin/protoc-gen-python_betterproto2")
+    write(str(program), "")
+    program.chmod(0o755)
+    monkeypatch.setattr(plugins, "search_path", lambda: "bin")
+    assert gen.command(["--messages", "betterproto2", "--package", "acme", "--out", "acme"]) == 1
+    told = "ruff is not on PATH, which protoc-gen-python_betterproto2 runs: pip install ruff\n"
+    assert capsys.readouterr().err == told
 
 
 def test_a_missing_extra_is_one_line(
@@ -369,6 +439,32 @@ def test_a_folder_that_python_cannot_import_is_warned_of(capsys: pytest.CaptureF
     write("proto/jinja2/a.proto", 'syntax = "proto3"; package jinja2; message A {}')
     assert gen.command([]) == 0
     assert "folder jinja2/ and the installed package jinja2 exclude each other" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("project")
+def test_a_file_name_may_be_no_ascii() -> None:
+    write("proto/größe.proto", 'syntax = "proto3"; message A {}')
+    assert gen.command([]) == 0
+    assert {"größe_pb2.py", "größe_pb2.pyi"} < names()
+    in_a_fresh_interpreter("gen", "from größe_pb2 import A; A()")
+
+
+@pytest.mark.usefixtures("project")
+def test_a_comment_may_be_no_utf_8() -> None:
+    topic = 'option (eventwire.v1.topic).name = "a";'
+    lines = [
+        'syntax = "proto3";',
+        'import "eventwire/v1/options.proto";',
+        "// caf\xe9",
+        "message A {",
+        topic,
+        "}",
+    ]
+    path = Path("proto/latin.proto")
+    path.write_bytes("\n".join(lines).encode("latin-1"))
+    assert gen.command([]) == 0
+    for name in ("latin_pb2.pyi", "latin_eventwire.py"):
+        assert "caf\ufffd" in Path("gen", name).read_text(encoding="utf-8")
 
 
 @pytest.mark.usefixtures("project")

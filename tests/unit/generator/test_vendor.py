@@ -33,3 +33,11 @@ def test_check_reports_drift_and_writes_nothing(tmp_path: Path, capsys: pytest.C
     assert target.read_text() == "older"
     vendor.command([str(tmp_path)])
     assert vendor.command([str(tmp_path), "--check"]) == 0
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert vendor.command([str(tmp_path / "file")]) == 1
+    assert capsys.readouterr().err.startswith(f"eventwire vendor: {tmp_path}/file/eventwire")

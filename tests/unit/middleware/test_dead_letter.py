@@ -70,18 +70,6 @@ async def test_a_pointer_that_is_too_large_waits_like_any_failure() -> None:
     assert park.parked[0].header("eventwire_dead_body_size") == b"5"
 
 
-async def test_an_event_is_set_aside_once_though_a_middleware_fails_after_it() -> None:
-    park, counts = Park(), Counts()
-    dead_letter = DeadLetter("dead", park, OnExhausted.STOP, counts)
-
-    async def middleware(there: Context) -> None:
-        await dead_letter.on_handle(there, fails)
-        raise LookupError("the middleware")
-
-    await dead_letter.on_handle(context(NoSleep()), middleware)
-    assert (len(park.parked), counts.dead_lettered) == (1, 1)
-
-
 async def test_a_stop_is_no_failure_of_the_event() -> None:
     async def stop(_: Context) -> None:
         raise WorkerStopped("stop")

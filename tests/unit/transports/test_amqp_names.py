@@ -1,12 +1,17 @@
-from hypothesis import given
+import re
+
+import pytest
+from hypothesis import example, given
 from hypothesis import strategies as st
+from pamqp.commands import Exchange, Queue
 
 from eventwire.transport import TopicSpec
 from eventwire.transports.amqp import names
 
-PARTS = st.text(alphabet="ab.p0%-é", min_size=1, max_size=6) | st.sampled_from(
-    ["p0", "undelivered", "undelivered-2", "a.p0", "%70"]
+PARTS = st.text(alphabet="ab.p0%#-é", min_size=1, max_size=6) | st.sampled_from(
+    ["p0", "undelivered", "undelivered-2", "a.p0", "#70", "#700", "amq.a", "#61mq.a", "#", "##"]
 )
+ANY = st.text(max_size=300) | st.text(alphabet="é#.a ", max_size=300)
 
 
 def test_names_are_as_documented() -> None:
@@ -20,6 +25,22 @@ def test_names_are_as_documented() -> None:
     assert [names.binding(ordered, 1), names.binding(unordered, 0)] == ["p1.#", "#"]
 
 
+@pytest.mark.parametrize(
+    ("topic", "exchange"),
+    [("a!b", "a#21b"), ("a/b c:d@e,f+g", "a/b c:d@e,f+g"), ("amq.x", "#61mq.x"), ("", "#"), ("a#b", "a#23b")],
+)
+def test_a_topic_is_escaped_as_documented(topic: str, exchange: str) -> None:
+    assert names.exchange(TopicSpec(topic)) == exchange
+
+
+@pytest.mark.parametrize(
+    ("group", "segment"),
+    [("a.b", "a#2Eb"), ("p0", "#700"), ("undelivered", "#75ndelivered"), ("é", "#C3#A9"), ("p", "p")],
+)
+def test_a_group_is_escaped_as_documented(group: str, segment: str) -> None:
+    assert names.queues(TopicSpec("t"), group) == (f"t.{segment}",)
+
+
 @given(st.lists(st.tuples(PARTS, PARTS, st.booleans()), unique=True, min_size=2, max_size=2))
 def test_two_groups_never_share_a_queue(both: list[tuple[str, str, bool]]) -> None:
     used = [
@@ -30,14 +51,37 @@ def test_two_groups_never_share_a_queue(both: list[tuple[str, str, bool]]) -> No
     assert not used[0] & used[1]
 
 
+@given(st.lists(PARTS | ANY, unique=True, min_size=2, max_size=2))
+@example(["x" * 300, "x" * 93 + "##" + "0" * 32])
+def test_two_topics_never_share_an_exchange(both: list[str]) -> None:
+    one, other = (names.exchange(TopicSpec(name)) for name in both)
+    assert one != other
+
+
+@given(ANY, ANY, st.booleans(), st.booleans())
+@example("t" * 300, "g" * 300, True, False)
+@example("\n", "\n", True, False)
+@example("\ud800", "\ud800", True, False)
+def test_the_client_and_rabbitmq_take_any_name(topic: str, group: str, ordered: bool, queue: bool) -> None:
+    spec = TopicSpec(topic, partitions=2, ordered=ordered, queue=queue)
+    exchange = names.exchange(spec)
+    Exchange.Declare(exchange=exchange).marshal()
+    for name in (*names.queues(spec, group), names.undelivered(spec, group)):
+        Queue.Declare(queue=name).marshal()
+        Queue.Bind(queue=name, exchange=exchange).marshal()
+        assert not re.match(r"amq\.|$", name)
+    assert not re.match(r"amq\.|$", exchange)
+
+
 @given(st.text(min_size=1), st.text(min_size=1))
-def test_long_names_fit_and_differ(name: str, other: str) -> None:
-    long, longer = "é" * 200 + name, "é" * 200 + name + other
-    fitted = names.fitted(long)
-    assert len(fitted.encode()) <= 255
-    assert fitted != names.fitted(longer)
+def test_long_names_differ(name: str, other: str) -> None:
+    long, longer = TopicSpec("é" * 200 + name), TopicSpec("é" * 200 + name + other)
+    assert names.exchange(long) != names.exchange(longer)
+    assert names.queues(long, "g") != names.queues(longer, "g")
 
 
-def test_short_names_stay() -> None:
-    assert names.fitted("n" * 255) == "n" * 255
-    assert names.fitted("n" * 256) != "n" * 256
+def test_names_within_the_limits_stay() -> None:
+    assert names.exchange(TopicSpec("n" * 127)) == "n" * 127
+    assert re.fullmatch(r"n{93}##[0-9a-f]{32}", names.exchange(TopicSpec("n" * 128)))
+    assert names.queues(TopicSpec("n" * 253), "g") == ("n" * 253 + ".g",)
+    assert re.fullmatch(r"n{221}##[0-9a-f]{32}", names.queues(TopicSpec("n" * 254), "g")[0])

@@ -17,6 +17,7 @@ from typing_extensions import override
 from eventwire.errors import BrokerError, Closed, OffsetOutOfRange
 from eventwire.policy import Start
 from eventwire.transport import Subscription, TopicPartition, TopicSpec
+from eventwire.transports.kafka import consumer
 from eventwire.transports.kafka.client import Client
 from eventwire.transports.kafka.consumer import KafkaConsumer
 
@@ -41,6 +42,8 @@ class Scripted(Client):
         self.polls: asyncio.Queue[_Polled | Exception] = asyncio.Queue()
         self.commits: list[dict[KafkaPartition, int]] = []
         self.refusal: KafkaError | None = None
+        self.answering = asyncio.Event()
+        self.answering.set()
         self.group_at: dict[KafkaPartition, int] = {}
         self.sought: dict[KafkaPartition, int] = {}
         self.listener: ConsumerRebalanceListener | None = None
@@ -68,6 +71,7 @@ class Scripted(Client):
     @override
     async def commit(self, offsets: dict[KafkaPartition, OffsetAndMetadata] | None = None) -> None:
         await asyncio.sleep(0)
+        await self.answering.wait()
         if self.refusal:
             raise self.refusal
         self.commits.append({partition: at.offset for partition, at in (offsets or {}).items()})
@@ -304,6 +308,19 @@ async def test_a_commit_that_is_refused_is_an_error(member: Member) -> None:
     member.client.refusal = GroupAuthorizationFailedError("g")
     with pytest.raises(BrokerError, match="cannot commit"):
         await member.consumer.flush()
+
+
+async def test_a_flush_that_is_not_answered_is_an_error_and_can_be_repeated(
+    member: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await member.assign(_ZERO)
+    member.client.answering.clear()
+    with monkeypatch.context() as patch, pytest.raises(BrokerError, match="no answer from Kafka within 0 s"):
+        patch.setattr(consumer, "_FLUSH_WITHIN", 0)
+        await member.consumer.flush()
+    member.client.answering.set()
+    await member.consumer.flush()
+    assert member.client.commits == [{_ZERO: 10}]
 
 
 async def test_a_group_whose_positions_are_not_told_cannot_go_on(member: Member) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventwire.message import Message
-from eventwire.transports.kafka.logs import keep_secrets
+from eventwire.transports.kafka.logs import filter_logs
 from eventwire.transports.kafka.names import kafka_name
 from eventwire.transports.kafka.records import read_headers, write_headers
 
@@ -64,8 +64,8 @@ def test_another_does_not(name: str) -> None:
 
 
 def test_the_debug_log_tells_no_secrets(caplog: pytest.LogCaptureFixture) -> None:
-    keep_secrets()
-    keep_secrets()
+    filter_logs()
+    filter_logs()
     caplog.set_level(logging.DEBUG, "aiokafka")
     logging.getLogger("aiokafka.conn").debug("Request to %s:%d %d: %s", "host", 9092, 7, [b"hunter2"])
     logging.getLogger("aiokafka.producer.producer").debug(

@@ -16,10 +16,12 @@ from aiormq.exceptions import (
     AuthenticationError,
     ChannelAccessRefused,
     ConnectionNotAllowed,
+    InvalidFrameError,
     ProbableAuthenticationError,
 )
 
 from eventwire.errors import BrokerError, TopicMismatch, TopicMissing, Unreachable
+from eventwire.transports import DECLARE_IT
 from eventwire.transports.amqp.client import Channel
 from eventwire.transports.amqp.settings import Settings
 from eventwire.url import Host
@@ -82,6 +84,14 @@ async def _connect(settings: Settings, arguments: Mapping[str, Any], host: Host)
         connection.kwargs["transport_factory"] = transport
     try:
         await connection.connect()
+    except InvalidFrameError as error:
+        await connection.close()
+        if "Connection.OpenOk" not in str(error):
+            raise
+        raise InvalidFrameError(  # instead of opening it RabbitMQ closed; aiormq drops the text that says why
+            f"RabbitMQ refused vhost `{settings.vhost}`: there is none of this name, "
+            "this user may not use it, or it is down"
+        ) from error
     except BaseException:
         await connection.close()
         raise
@@ -138,7 +148,7 @@ def _broker_error(error: Exception, doing: str) -> BrokerError:
     """The typed error for what the broker answered while `doing` something."""
     text = f"{doing}: {_reason(error) or type(error).__name__}"
     if isinstance(error, aiormq.exceptions.ChannelNotFoundEntity):
-        return TopicMissing(f"{text}; declare it with `eventwire topics apply` or Transport.declare")
+        return TopicMissing(f"{text}; {DECLARE_IT}")
     if isinstance(error, aiormq.exceptions.ChannelPreconditionFailed):
         return TopicMismatch(text)
     return BrokerError(text)

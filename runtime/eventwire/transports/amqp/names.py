@@ -6,8 +6,16 @@
     what passed the delivery limit queue NAME.GROUP.undelivered, NAME.GROUP.undelivered-PARTITIONS where ordered
     topic that is a queue          exchange NAME and queue NAME
 
-The map is injective: in a group's name everything but ASCII letters, digits, `_` and `-` is percent-encoded, so it has
-no dot, and a group named like the last part of another queue (`p0`, `undelivered`) has its first letter encoded.
+Any name may be chosen, and the map is injective. RabbitMQ takes any text, its Python client (pamqp) only ASCII letters,
+digits and `-_.:@#,/+ `, of at most 127 characters for an exchange and AMQP's 255 for a queue:
+
+    any other character, and `#`   its UTF-8 bytes, each as `#` and two hexadecimal digits: `a!b` is `a#21b`
+    a topic `amq.ANYTHING`         `#61mq.ANYTHING`: RabbitMQ keeps names that begin with `amq.` to itself
+    a topic without a name         `#`: the exchange without a name is RabbitMQ's own
+    `.` in a group's name          `#2E`, so that a group's part of a name has no dot
+    a group `p0`, `undelivered`    `#700`, `#75ndelivered`: it would be the last part of another queue
+    a name that is too long        its beginning, `##` and a hash of all of it; nothing else contains `##`
+
 The number of partitions stands in a name because the broker compares the names of dead-letter queues when a queue is
 declared again, and so refuses another number.
 A queue topic that is named exactly as a group's queue is refused by the broker, because their arguments differ.
@@ -20,31 +28,33 @@ import re
 
 from eventwire.transport import TopicSpec
 
-_LIMIT = 255
+_EXCHANGE = 127
+"""Characters of an exchange's name: the domain `exchange-name` of the AMQP 0-9-1 definition, which pamqp enforces."""
+_QUEUE = 255
 """AMQP 0-9-1 section 4.2.5.3: short strings, such as names and routing keys, have at most 255 bytes."""
-_PLAIN = re.compile(r"[A-Za-z0-9_-]")
-_RESERVED = re.compile(r"p\d+|undelivered(-\d+)?")
+_FOREIGN = re.compile(r"[^A-Za-z0-9_.:@,/+ -]", re.ASCII)
+_RESERVED = re.compile(r"p\d+|undelivered(-\d+)?", re.ASCII)
 
 
 def exchange(topic: TopicSpec) -> str:
     """The topic's exchange."""
-    return fitted(topic.name)
+    return _fitted(_topic(topic), _EXCHANGE)
 
 
 def queues(topic: TopicSpec, group: str) -> tuple[str, ...]:
     """The group's queues, by partition."""
     if topic.queue:
-        return (fitted(topic.name),)
-    own = f"{topic.name}.{_segment(group)}"
+        return (_fitted(_topic(topic), _QUEUE),)
+    own = f"{_topic(topic)}.{_group(group)}"
     if not topic.ordered:
-        return (fitted(own),)
-    return tuple(fitted(f"{own}.p{partition}") for partition in range(topic.partitions))
+        return (_fitted(own, _QUEUE),)
+    return tuple(_fitted(f"{own}.p{partition}", _QUEUE) for partition in range(topic.partitions))
 
 
 def undelivered(topic: TopicSpec, group: str) -> str:
     """The queue that keeps what the broker gave up delivering to the group."""
     count = f"-{topic.partitions}" if topic.ordered else ""
-    return fitted(f"{topic.name}.{_segment(group)}.undelivered{count}")
+    return _fitted(f"{_topic(topic)}.{_group(group)}.undelivered{count}", _QUEUE)
 
 
 def binding(topic: TopicSpec, partition: int) -> str:
@@ -52,19 +62,27 @@ def binding(topic: TopicSpec, partition: int) -> str:
     return f"p{partition}.#" if topic.ordered and not topic.queue else "#"
 
 
-def fitted(name: str) -> str:
-    """The name, or where it is too long for AMQP its beginning and a hash of all of it."""
-    data = name.encode()
-    if len(data) <= _LIMIT:
+def _topic(topic: TopicSpec) -> str:
+    text = _FOREIGN.sub(_escape, topic.name)
+    return _escaped(text[0]) + text[1:] if text.startswith("amq.") else text or "#"
+
+
+def _group(group: str) -> str:
+    text = _FOREIGN.sub(_escape, group).replace(".", _escaped("."))
+    return _escaped(text[0]) + text[1:] if _RESERVED.fullmatch(text) else text
+
+
+def _escape(found: re.Match[str]) -> str:
+    return _escaped(found[0])
+
+
+def _escaped(letter: str) -> str:
+    return "".join(f"#{byte:02X}" for byte in letter.encode(errors="surrogatepass"))
+
+
+def _fitted(name: str, limit: int) -> str:
+    """The name, or where it is too long its beginning and a hash of all of it."""
+    if len(name) <= limit:
         return name
-    mark = "~" + hashlib.sha256(data).hexdigest()[:32]
-    return data[: _LIMIT - len(mark)].decode(errors="ignore") + mark
-
-
-def _segment(group: str) -> str:
-    text = "".join(letter if _PLAIN.match(letter) else _encoded(letter) for letter in group)
-    return _encoded(text[0]) + text[1:] if _RESERVED.fullmatch(text) else text
-
-
-def _encoded(letter: str) -> str:
-    return "".join(f"%{byte:02X}" for byte in letter.encode())
+    mark = "##" + hashlib.sha256(name.encode()).hexdigest()[:32]
+    return name[: limit - len(mark)] + mark

@@ -75,6 +75,11 @@ class Settings:
         """The host's port, or the scheme's."""
         return host.port or _PORTS[self.url.scheme]
 
+    @property
+    def vhost(self) -> str:
+        """The virtual host."""
+        return self.url.path or "/"
+
     def address(self, host: Host) -> str:
         """What errors and logs call the host: scheme, host, port and virtual host, no credentials."""
         return f"{self.url.scheme}://{host.address(_PORTS[self.url.scheme])}/{self.url.path}"

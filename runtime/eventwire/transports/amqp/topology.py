@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import aio_pika
-from aiormq.exceptions import ChannelNotFoundEntity
+from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 
-from eventwire.errors import TopicMissing
+from eventwire.errors import TopicMismatch, TopicMissing
 from eventwire.transport import TopicSpec
+from eventwire.transports import DECLARE_IT
 from eventwire.transports.amqp import names
 from eventwire.transports.amqp.client import Channel
 from eventwire.transports.amqp.connection import calling, open_channel
@@ -22,6 +25,8 @@ sets 20 where nothing is said."""
 _ELECTION = 0.5
 """Seconds after which a queue that seemed missing is asked for again: a quorum queue that was just declared, on a
 broker that just started, has been seen to be "not found"."""
+_CURRENT_COUNT = re.compile(r"current is [^']*'[^']*\.undelivered-(\d+)'")
+"""In RabbitMQ's refusal of a queue that was declared with another number of partitions; see `names`."""
 _QUORUM = {"x-queue-type": "quorum"}
 _KEPT = _QUORUM | {"x-delivery-limit": 1_000_000}
 """Where there is nothing behind the queue, the broker shall not give up."""
@@ -35,8 +40,23 @@ async def declare(
         channel = await open_channel(connection)
     for topic in topics:
         async with calling(f"declaring topic {topic.name}"):
-            await _declare(channel, topic, groups)
+            with _comparing(topic):
+                await _declare(channel, topic, groups)
     await channel.close()
+
+
+@contextmanager
+def _comparing(topic: TopicSpec) -> Generator[None, None, None]:
+    """Say it plainly where what RabbitMQ refuses is another number of partitions."""
+    try:
+        yield
+    except ChannelPreconditionFailed as error:
+        if topic.ordered and (found := _CURRENT_COUNT.search(str(error))):
+            raise TopicMismatch(
+                f"topic `{topic.name}` has {found[1]} partitions and is declared with {topic.partitions}: its keys are "
+                "ordered, and with another count they move between partitions. Declare the count it has, or a new topic"
+            ) from error
+        raise
 
 
 async def _declare(channel: Channel, topic: TopicSpec, groups: Sequence[str]) -> None:
@@ -82,9 +102,7 @@ async def check(connection: aio_pika.Connection, topics: Sequence[TopicSpec], gr
             await asyncio.sleep(_ELECTION)
             missing += [f"queue {name}" for name in await _missing(connection, "queue", absent)]
     if missing:
-        raise TopicMissing(
-            f"not declared on RabbitMQ: {', '.join(missing)}; run `eventwire topics apply` or allow declaring at start"
-        )
+        raise TopicMissing(f"not declared on RabbitMQ: {', '.join(missing)}; {DECLARE_IT}")
 
 
 async def _missing(connection: aio_pika.Connection, kind: str, known: Iterable[str]) -> list[str]:

@@ -17,6 +17,11 @@ class Client(AIOKafkaConsumer):
         task = self._fetcher.error_future
         return task.exception() if task.done() and not task.cancelled() else None
 
+    def connected(self) -> bool:
+        """Whether a connection to some broker is open."""
+        known = self._client._conns  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - nothing public tells
+        return any(connection.connected() for connection in known.values())
+
     async def end(self) -> None:
         """Leave the group and disconnect; when the broker does not answer, disconnect all the same."""
         stopping = asyncio.create_task(self.stop())

@@ -50,12 +50,22 @@ class Committer:
                     assigned.committed = position
 
     async def commit_within(self, seconds: float) -> None:
-        """Commit if that can be done in time. What is not committed is read again: logged, and nothing worse."""
+        """Commit. Raises BrokerError when the broker refuses, or does not answer in time; a later commit may do."""
         try:
             async with asyncio.timeout(seconds):
                 await self.commit()
-        except (TimeoutError, BrokerError) as error:
-            log.warning("positions of group %s not committed: %s", self._group, describe(error))
+        except TimeoutError as error:
+            raise BrokerError(
+                f"group `{self._group}` cannot commit: no answer from Kafka within {seconds:g} s; "
+                "what no later commit brings is read again"
+            ) from error
+
+    async def commit_if_possible(self, seconds: float) -> None:
+        """Commit if that can be done in time. What is not committed is read again: logged, and nothing worse."""
+        try:
+            await self.commit_within(seconds)
+        except BrokerError as error:
+            log.warning("%s", describe(error))
 
     async def commit_every(self, seconds: float) -> None:
         """Commit for ever. Raises BrokerError."""

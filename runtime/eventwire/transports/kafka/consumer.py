@@ -24,6 +24,7 @@ from eventwire.transports.kafka.assignment import AssignedPartition, KafkaDelive
 from eventwire.transports.kafka.client import Client
 from eventwire.transports.kafka.commits import Committer
 from eventwire.transports.kafka.faults import describe
+from eventwire.transports.kafka.logs import Outage
 from eventwire.transports.kafka.names import kafka_name
 from eventwire.transports.kafka.topics import topic_missing
 
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 _POLL_MS = 1_000
 _PLACED_WITHIN = 15.0
 _COMMIT_WITHIN = 2.5
+_FLUSH_WITHIN = 5.0
 _DELETED_AFTER = 5.0
 
 
@@ -55,6 +57,7 @@ class KafkaConsumer:
         self._giving_up = False
         self._absent_since: float | None = None
         self._failure: EventwireError | None = None
+        self._outage = Outage(subscription.group)
         self._committer = Committer(client, subscription.group, self._assigned)
         self._committing: Task[None] | None = None
         self._closing: Task[None] | None = None
@@ -83,14 +86,16 @@ class KafkaConsumer:
             self._raise_failure()
             if self._released and not self._giving_up and (again := self._given_back(limit)):
                 return again
-            if not (polled := await self._poll(limit)):
+            polled = await self._poll(limit)
+            self._outage.look(connected=bool(polled) or self._client.connected())
+            if not polled:
                 self._look_around()
             elif deliveries := self._accept(polled, limit):
                 return deliveries
 
     async def flush(self) -> None:
-        """Commit every position that moved."""
-        await self._committer.commit()
+        """Commit every position that moved. Raises BrokerError, after 5 seconds also when no broker answers."""
+        await self._committer.commit_within(_FLUSH_WITHIN)
 
     async def close(self) -> None:
         """Commit, leave the group, disconnect; within about 5 seconds also when the broker is gone."""
@@ -100,7 +105,7 @@ class KafkaConsumer:
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
-        await self._committer.commit_within(_COMMIT_WITHIN)
+        await self._committer.commit_if_possible(_COMMIT_WITHIN)
         if self._committing is not None:
             self._committing.cancel()
         self._abandon()
@@ -222,7 +227,7 @@ class KafkaConsumer:
             self._polling = None  # polled and never handed out: whoever is next reads it again
         if self._assigned:
             await self._finish_handling()
-            await self._committer.commit_within(_COMMIT_WITHIN)
+            await self._committer.commit_if_possible(_COMMIT_WITHIN)
         self._abandon()
         self._giving_up = False
 

@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError, for_co
 
 from eventwire.errors import BrokerError, TopicMismatch, TopicMissing
 from eventwire.transport import TopicSpec
+from eventwire.transports import DECLARE_IT
 from eventwire.transports.kafka.faults import describe
 from eventwire.transports.kafka.names import kafka_name
 
@@ -51,8 +52,7 @@ def topic_missing(*names: str) -> TopicMissing:
     """The error for topics that do not exist, or that this user may not even see."""
     listed = ", ".join(f"`{name}`" for name in names)
     return TopicMissing(
-        f"Kafka has no topic {listed}: declare it (`eventwire topics apply`), "
-        "or give this user the DESCRIBE ACL if it exists"
+        f"Kafka has no topic {listed}: {DECLARE_IT}, or give this user the DESCRIBE ACL if it exists"
     )
 
 

@@ -15,7 +15,7 @@ from eventwire.transports.kafka import topics as declaring
 from eventwire.transports.kafka.client import Client
 from eventwire.transports.kafka.consumer import KafkaConsumer
 from eventwire.transports.kafka.faults import describe
-from eventwire.transports.kafka.logs import keep_secrets
+from eventwire.transports.kafka.logs import filter_logs
 from eventwire.transports.kafka.options import read_options
 from eventwire.transports.kafka.producer import Producer, Publisher
 from eventwire.url import BrokerUrl
@@ -49,7 +49,7 @@ class KafkaTransport:
             processes=True,
             max_body=int(self._options.producer["max_request_size"]),
         )
-        keep_secrets()
+        filter_logs()
 
     @property
     def features(self) -> Features:

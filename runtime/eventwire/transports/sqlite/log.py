@@ -11,6 +11,7 @@ from typing import TypeAlias
 from eventwire.errors import TopicMismatch, TopicMissing
 from eventwire.message import Headers, Message
 from eventwire.transport import TopicPartition, TopicSpec
+from eventwire.transports import DECLARE_IT
 
 _Row: TypeAlias = tuple[int, int, float, str, bytes | None, str | None, str, bytes | None]
 _TRIM = 10_000
@@ -87,7 +88,7 @@ def partition_ids(connection: sqlite3.Connection, spec: TopicSpec) -> Sequence[i
         "SELECT id FROM partitions WHERE topic = ? ORDER BY number", (spec.name,)
     ).fetchall()
     if not rows:
-        raise TopicMissing(f"topic {spec.name} was never declared in this file; declare topics first")
+        raise TopicMissing(f"topic {spec.name} was never declared in this file; {DECLARE_IT}")
     if len(rows) != spec.partitions:
         text = f"topic {spec.name} has {len(rows)} partitions in this file and {spec.partitions} declared"
         raise TopicMismatch(f"{text}: make them agree, or use a new topic")

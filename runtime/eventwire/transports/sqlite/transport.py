@@ -23,6 +23,7 @@ from eventwire.errors import (
 from eventwire.message import Message, Receipt
 from eventwire.partition import partition_of
 from eventwire.transport import DriverOptions, Features, Subscription, TopicSpec
+from eventwire.transports import DECLARE_IT
 from eventwire.transports.sqlite import log, membership
 from eventwire.transports.sqlite.consumer import SqliteConsumer
 from eventwire.transports.sqlite.database import CommitUnknown, Database, Write
@@ -96,7 +97,7 @@ class SqliteTransport:
         """See Transport.check."""
         self._check_open()
         if absent := await self._database.read(lambda connection: log.missing(connection, topics)):
-            raise TopicMissing(f"{self._path}: never declared: {', '.join(absent)}; declare topics first")
+            raise TopicMissing(f"{self._path}: never declared: {', '.join(absent)}; {DECLARE_IT}")
 
     async def publish(self, topic: TopicSpec, message: Message) -> Receipt:
         """See Transport.publish."""
