@@ -40,17 +40,9 @@ class Renderer:
         """
         folders = [_OURS] if folder is None else [folder, _OURS]
         environment = _environment(folders)
-        names = sorted({path.name for each in folders for path in each.glob(f"*{_SUFFIX}")})
-        try:
-            return cls(
-                {
-                    name.removesuffix(_SUFFIX): environment.get_template(name)
-                    for name in names
-                    if not name.startswith("_")
-                }
-            )
-        except TemplateSyntaxError as error:
-            raise Refused(f"{error.filename or error.name}:{error.lineno}:1: {error.message}") from error
+        names = sorted({path.name for each in folders for path in each.glob(f"*{_SUFFIX}") if path.is_file()})
+        own = (name for name in names if not name.startswith("_"))
+        return cls({name.removesuffix(_SUFFIX): _loaded(environment, name) for name in own})
 
     def outputs(self, file: FileView) -> Iterator[tuple[str, str]]:
         """Path and content of each file that the templates write for one .proto file; raises Refused."""
@@ -62,6 +54,15 @@ class Renderer:
                 line = _line(error, template.filename)
                 text = str(error) if isinstance(error, TemplateError) else f"{type(error).__name__}: {error}"
                 raise Refused(f"{template.filename}:{line}:1: {text} (for {file.source})") from error
+
+
+def _loaded(environment: Environment, name: str) -> Template:
+    try:
+        return environment.get_template(name)
+    except TemplateSyntaxError as error:
+        raise Refused(f"{error.filename or error.name}:{error.lineno}:1: {error.message}") from error
+    except UnicodeDecodeError as error:
+        raise Refused(f"template {name} is no UTF-8 text: {error}") from error
 
 
 def _line(error: Exception, template: str | None) -> int:

@@ -160,7 +160,7 @@ async def test_a_missing_topic_is_named_and_not_created(transport: KafkaTranspor
         await transport.check([*absent, topic], ())
     with pytest.raises(TopicMissing):
         await transport.subscribe(Subscription("absent", (absent[0],)))
-    with pytest.raises(TopicMissing):
+    with pytest.raises(TopicMissing, match=r"declare it: `Bus\(url, declare=True\)`"):
         await transport.check(absent, ())
 
 

@@ -342,6 +342,9 @@ def test_templates_are_the_user_s(capsys: pytest.CaptureFixture[str]) -> None:
     write("templates/topics.txt.jinja", "{{ nope }}")
     assert gen.command(["--templates", "templates"]) == 1
     assert "'nope' is undefined" in capsys.readouterr().err
+    Path("templates/topics.txt.jinja").write_bytes(b"\xff")
+    assert gen.command(["--templates", "templates"]) == 1
+    assert capsys.readouterr().err.startswith("template topics.txt.jinja is no UTF-8 text: ")
 
 
 @pytest.mark.usefixtures("project")

@@ -89,3 +89,9 @@ def test_an_unverified_certificate_is_asked_for_and_warned_of(caplog: pytest.Log
 
 def test_the_password_is_in_no_repr() -> None:
     assert "canary" not in repr(read("amqp://me:canary@h"))
+
+
+def test_a_vhost_longer_than_the_client_takes_is_refused() -> None:
+    assert read(f"amqp://h/{'v' * 127}").vhost == "v" * 127
+    with pytest.raises(UrlError, match="at most 127 characters"):
+        read(f"amqp://h/{'v' * 128}")

@@ -315,9 +315,10 @@ async def test_a_flush_that_is_not_answered_is_an_error_and_can_be_repeated(
 ) -> None:
     await member.assign(_ZERO)
     member.client.answering.clear()
-    with monkeypatch.context() as patch, pytest.raises(BrokerError, match="no answer from Kafka within 0 s"):
-        patch.setattr(consumer, "_FLUSH_WITHIN", 0)
+    monkeypatch.setattr(consumer, "_FLUSH_WITHIN", 0)
+    with pytest.raises(BrokerError, match="no answer from Kafka within 0 s"):
         await member.consumer.flush()
+    monkeypatch.undo()
     member.client.answering.set()
     await member.consumer.flush()
     assert member.client.commits == [{_ZERO: 10}]

@@ -39,6 +39,15 @@ async def test_inline_returns_when_every_group_is_done() -> None:
     assert (await task).offset == 0
 
 
+async def test_who_waits_inline_for_himself_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    memory = transport()
+    await memory.subscribe(Subscription("audit", (ORDERS,)))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await memory.publish(ORDERS, order(1))
+    assert "waiting for an ack of group audit: ack in another task" in caplog.text
+
+
 async def test_inline_without_groups_returns_at_once() -> None:
     await transport().publish(ORDERS, order(1))
 

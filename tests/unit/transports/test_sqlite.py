@@ -22,9 +22,9 @@ from eventwire.message import Message, Receipt
 from eventwire.policy import Start
 from eventwire.transport import DriverOptions, Subscription, TopicPartition, TopicSpec
 from eventwire.transports.sqlite import SqliteTransport, database, log, membership
-from eventwire.transports.sqlite.database import run_batch
+from eventwire.transports.sqlite.database import CommitUnknown, run_batch
 from eventwire.transports.sqlite.membership import Member
-from eventwire.transports.sqlite.schema import open_file
+from eventwire.transports.sqlite.schema import Identity, open_file
 from eventwire.url import BrokerUrl
 from tests.unit.transports.support import ORDERS, PAYMENTS, collect, ids, nothing, order, until
 
@@ -245,7 +245,7 @@ async def test_retention_trims_only_what_every_group_has_read(file: File) -> Non
 async def test_undeclared_and_misdeclared_topics(file: File) -> None:
     transport = await file.open()
     absent, wrong = TopicSpec("absent"), TopicSpec("orders", partitions=5)
-    with pytest.raises(TopicMissing, match="never declared: absent;"):
+    with pytest.raises(TopicMissing, match=r"never declared: absent; declare it: `Bus\(url, declare=True\)`"):
         await transport.check([ORDERS, absent], [])
     with pytest.raises(TopicMissing):
         await transport.subscribe(Subscription("g", (absent,)))
@@ -304,6 +304,44 @@ async def test_a_locked_file_fails_the_publish_within_the_timeout(file: File) ->
     await transport.publish(PAYMENTS, order(1, spec=PAYMENTS))
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_a_file_that_is_gone_gets_no_receipts(file: File, replaced: bool) -> None:
+    transport = await file.open()
+    consumer = await transport.subscribe(Subscription("g", (PAYMENTS,)))
+    await transport.publish(PAYMENTS, order(1, spec=PAYMENTS))
+    (delivery,) = await collect(consumer, 1)
+    file.path.rename(file.path.with_suffix(".old"))
+    if replaced:
+        file.path.write_bytes(b"")
+    delivery.ack()
+    many = await transport.publish_many(PAYMENTS, [order(n, spec=PAYMENTS) for n in range(2)])
+    assert [type(outcome) for outcome in many] == [PublishFailed, PublishFailed]
+    with pytest.raises(PublishFailed, match="was deleted or replaced while it was in use"):
+        await transport.publish(PAYMENTS, order(2, spec=PAYMENTS))
+    for call in (consumer.flush(), collect(consumer, 1), transport.check([PAYMENTS], [])):
+        with pytest.raises(BrokerError, match="deleted or replaced"):
+            await call
+    await consumer.close()
+
+
+def test_a_file_that_goes_during_a_commit_leaves_it_unknown(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    connection = open_file(path, 1.0)
+    [(_, error)] = run_batch(connection, [lambda _: path.unlink()], Identity(path))
+    assert isinstance(error, CommitUnknown)
+    connection.close()
+
+
+def test_a_file_of_a_relative_path_stays_itself_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("x.db").touch()
+    identity = Identity(Path("x.db"))
+    monkeypatch.chdir("/")
+    identity.check()
+
+
 async def test_a_failed_flush_keeps_the_acks(file: File) -> None:
     transport = await file.open("busy_timeout=0.01&poll=0.005")
     await transport.publish(PAYMENTS, order(1, spec=PAYMENTS))
@@ -329,6 +367,7 @@ def test_a_job_that_fails_takes_no_other_with_it(tmp_path: Path) -> None:
             lambda write: write.connection.execute(insert, ("a",)).rowcount,
             lambda write: write.connection.execute(insert, ("b",)).rowcount,
         ],
+        Identity(tmp_path / "x.db"),
     )
     assert [result for result, _ in outcomes] == [1, None, 1]
     assert isinstance(outcomes[1][1], sqlite3.IntegrityError)

@@ -18,6 +18,8 @@ _log = logging.getLogger(__name__)
 
 _PORTS = {"amqp": 5672, "amqps": 5671}
 _MOST_PREFETCH = 0xFFFF
+_LONGEST_VHOST = 127
+"""Characters: the domain `path` of the AMQP 0-9-1 definition, which pamqp enforces."""
 _OURS = ("connect_timeout", "heartbeat", "unrouted", "max_body", "prefetch", "no_verify_ssl")
 _CLIENTS = ("name", "auth", "cafile", "capath", "cadata", "certfile", "keyfile")
 """Options of aio-pika's connection URL (aio-pika, "URL parameters"), passed on as text."""
@@ -53,6 +55,8 @@ class Settings:
     def read(cls, url: BrokerUrl, options: DriverOptions) -> Settings:
         """Read a URL. Raises UrlError for what neither Eventwire nor aio-pika knows."""
         url.only((*_OURS, *_CLIENTS), "aio-pika")
+        if len(url.path) > _LONGEST_VHOST:
+            raise UrlError(f"{url}: a vhost has at most {_LONGEST_VHOST} characters (AMQP 0-9-1)")
         for part, given in (("producer", options.producer), ("consumer", options.consumer)):
             _refuse_unknown(url, part, set(given) - _DRIVER)
         if options.admin:

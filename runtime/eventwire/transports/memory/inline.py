@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable
 
 from eventwire.message import Message
 from eventwire.transport import TopicPartition
+
+logger = logging.getLogger("eventwire.memory")
 
 CAUSATION = "ce_causationid"
 """The header in which a handler's Context puts the id of the event that it handles."""
@@ -73,6 +76,9 @@ class Inline:
         """Wait until everything that came of a publish is handled. Raises the first handler's error."""
         try:
             await errand.wait()
+        except asyncio.CancelledError:
+            self._tell(errand)
+            raise
         finally:
             self._forget(errand)
 
@@ -85,6 +91,15 @@ class Inline:
         """Note that the group has no member any more: whoever waits for it gets `error`."""
         for place in [place for place in self._by_ack if place[0] == group]:
             self.settled(*place, error)
+
+    def _tell(self, errand: Errand) -> None:
+        """Say for whom a publish waited in vain: PublishUnknown does not know."""
+        waited = sorted({group for (group, _, _), known in self._by_ack.items() if known is errand})
+        logger.warning(
+            "inline: a publish gave up waiting for an ack of group %s: ack in another task than the one that "
+            "publishes, or use memory:// without inline",
+            ", ".join(waited),
+        )
 
     def _forget(self, errand: Errand) -> None:
         for known in errand.ids:

@@ -25,7 +25,8 @@ _named: dict[str, Broker] = {}
 class MemoryTransport:
     """`memory://` has a broker of its own, `memory://name` shares one within the process.
 
-    Options: `inline` (publish returns when the handlers are done, and raises their first error), `max_body`
+    Options: `inline` (publish returns when every group acked, and raises the first handler's error: who pulls acks in
+    another task than the one that publishes, or waits for himself until PublishUnknown), `max_body`
     (in bytes, as Kafka's message.max.bytes), `max_bytes` (of all messages together; a publish waits when unread
     ones fill it). Topics need no declaration. Inline, a nested publish is known by its `ce_causationid` header.
     """

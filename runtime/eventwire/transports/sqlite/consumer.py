@@ -29,6 +29,7 @@ _CLOSE = 3.0
 _FAULT = 1.0
 """Seconds to wait after a fault of the file, a lock or a full disk, before the next try."""
 _FAILURES = (sqlite3.Error, CommitUnknown)
+_LEAVING = (*_FAILURES, BrokerError, TimeoutError)
 
 
 @dataclass(slots=True, eq=False)
@@ -119,7 +120,7 @@ class SqliteConsumer:
         try:
             async with asyncio.timeout(_CLOSE):
                 await self._database.write(partial(self._leave, leases))
-        except (*_FAILURES, TimeoutError) as error:
+        except _LEAVING as error:
             logger.warning(
                 "group %s: a member could not leave, its lease must expire: %s", self._member.group, error
             )
@@ -156,7 +157,8 @@ class SqliteConsumer:
             raise Closed(f"this consumer of group {self._member.group} is closed")
         alive = self._alive
         if alive is not None and alive.done() and not alive.cancelled():
-            raise BrokerError(f"the heartbeat of group {self._member.group} broke") from alive.exception()
+            error = alive.exception()
+            raise BrokerError(f"the heartbeat of group {self._member.group} broke: {error}") from error
 
     # handing out
 
@@ -311,7 +313,7 @@ class SqliteConsumer:
 
         try:
             await self._database.write(job)
-        except _FAILURES as error:  # the next heartbeat finds partitions that nobody reads
+        except _LEAVING as error:  # the next heartbeat finds partitions that nobody reads
             logger.warning("group %s: partitions could not be given up: %s", self._member.group, error)
 
 

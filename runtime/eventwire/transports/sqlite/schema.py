@@ -6,7 +6,7 @@ import sqlite3
 import time
 from pathlib import Path
 
-from eventwire.errors import Unreachable
+from eventwire.errors import BrokerError, Unreachable
 
 VERSION = 1
 _AGAIN = 0.01
@@ -32,6 +32,28 @@ _TABLES = (
     """CREATE TABLE members (joined INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
        consumers TEXT NOT NULL, topics TEXT NOT NULL, boot TEXT NOT NULL, expires REAL NOT NULL)""",
 )
+
+
+class Identity:
+    """Which file a path names: SQLite writes on into one that was deleted or replaced, and nobody reads that."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.absolute()
+        self._known = self._now()
+
+    def check(self) -> None:
+        """Raise BrokerError when the path names no file any more, or another one."""
+        if self._now() != self._known:
+            raise BrokerError(
+                f"{self._path} was deleted or replaced while it was in use: start again to use what is there"
+            )
+
+    def _now(self) -> tuple[int, int] | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
 
 def open_file(path: Path, busy_timeout: float) -> sqlite3.Connection:

@@ -75,6 +75,7 @@ ORDERS: Topic[Placed | Backslash | Block | Quotes | Blank] = Topic(
     full_name="golden.comments.v1.Orders",
     package="golden.comments.v1",
     events=(PLACED_EVENT, BACKSLASH_EVENT, BLOCK_EVENT, QUOTES_EVENT, BLANK_EVENT),
+    external=True,
 )
 
 
