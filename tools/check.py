@@ -39,6 +39,7 @@ STEPS = (
     Step("mypy", (*MODULE, "mypy")),
     Step("pyright", (*MODULE, "pyright", "--warnings")),
     Step("docs", (*MODULE, "tools.docs")),
+    Step("README table current", (*MODULE, "tools.features", "--check")),
     Step("generated code current", (*MODULE, "tools.generated")),
     Step(
         "import direction", (*MODULE, "pytest", "-q", "-p", "no:cacheprovider", "tests/test_architecture.py")

@@ -54,7 +54,9 @@ def main() -> int:
     """Write or check; the exit code."""
     text = README.read_text()
     if "--check" in sys.argv[1:]:
-        return 0 if text == current(text) else 1
+        if text != current(text):
+            sys.exit("README.md: the table of transports is not current: run `python -m tools.features`")
+        return 0
     README.write_text(current(text))
     return 0
 

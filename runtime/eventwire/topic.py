@@ -83,6 +83,10 @@ class Event(Generic[M]):
     redacted: tuple[str, ...] = ()
     upcasts: tuple[str, ...] = ()
 
+    def explain(self, error: Exception) -> str:
+        """What a message library says is wrong; only its class where fields are redacted, for its text shows values."""
+        return type(error).__name__ if self.redacted else str(error)
+
 
 @dataclass(frozen=True, eq=False)
 class Topic(Generic[E_co]):

@@ -192,6 +192,7 @@ class Worker:
         await self._bus.start()
         try:
             async with AsyncExitStack() as stack:
+                self._tell_of_succession()
                 consumers = [
                     await self._join(stack, transport, topics)
                     for transport, topics in (await self._by_transport()).items()
@@ -202,6 +203,14 @@ class Worker:
                 self._pool.shutdown(wait=False, cancel_futures=True)
             if not started:
                 await self._bus.close()
+
+    def _tell_of_succession(self) -> None:
+        for topic in self._bound:
+            if topic.replaces:
+                _log.warning(
+                    "topic %s replaces %s, whose events this version does not read: a worker of the old topic does",
+                    topic.name, topic.replaces,
+                )  # fmt: skip
 
     async def _by_transport(self) -> dict[Transport, list[Topic[Any]]]:
         found: dict[Transport, list[Topic[Any]]] = {}

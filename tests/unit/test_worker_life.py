@@ -21,9 +21,11 @@ from eventwire import (
     DeadLetterPolicy,
     Handler,
     HandlerCancelled,
+    InvalidEvent,
     Middleware,
     RetryPolicy,
     TopicMissing,
+    UnknownEvents,
     Unreachable,
     Worker,
     WorkerStopped,
@@ -31,7 +33,7 @@ from eventwire import (
 from eventwire.middleware.base import HandleNext
 from eventwire.transport import Consumer, Delivery, Subscription
 from tests.unit.shop import ORDERS, PRICES, Cancelled, OrdersPublisher, OrdersSyncHandler, Placed, Price
-from tests.unit.test_worker import Orders, dead_letters, fail, settled
+from tests.unit.test_worker import Orders, dead_letters, fail, publish_raw, raw, settled
 
 ONCE = RetryPolicy(max_attempts=1)
 DISABLED = DeadLetterPolicy(disabled=True)
@@ -372,3 +374,40 @@ async def test_a_dead_letter_is_logged_with_the_handlers_traceback(
         await settled(worker, 1)
     assert "in fails" in caplog.text
     assert "ValueError: no" in caplog.text
+
+
+async def test_a_replaced_topic_is_told_of(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
+    class Handling(Handler, topic=replace(PRICES, replaces="shop.v0.Price")):
+        async def on_price(self, event: Price, context: Context) -> None: ...
+
+        async def on_tombstone(self, key: str, context: Context) -> None: ...
+
+    class Mine(Handling):
+        async def on_price(self, event: Price, context: Context) -> None: ...
+
+    async with Worker(bus, Mine(), group="g"):
+        pass
+    assert "replaces shop.v0.Price, whose events this version does not read" in caplog.text
+
+
+async def test_an_unknown_type_may_go_to_the_dead_letter(bus: Bus) -> None:
+    strict = replace(ORDERS, unknown_events=UnknownEvents.DEAD_LETTER)
+
+    class Handling(Handler, topic=strict):
+        async def on_placed(self, event: Placed, context: Context) -> None: ...
+
+        async def on_cancelled(self, event: Cancelled, context: Context) -> None: ...
+
+    class Mine(Handling):
+        async def on_placed(self, event: Placed, context: Context) -> None: ...
+
+    async with Worker(bus, Mine(), group="g") as worker:
+        await publish_raw(bus, raw(type=b"shop.v1.New"), strict)
+        await settled(worker, 1)
+    (letter,) = await dead_letters(bus, "shop.v1.g.dead", 1)
+    assert letter.header("eventwire_dead_error") == b"UnknownEvent"
+
+
+async def test_an_event_without_key_is_refused_by_its_publisher(bus: Bus) -> None:
+    with pytest.raises(InvalidEvent, match="is the key of its topic and is empty"):
+        await OrdersPublisher(bus).publish(Placed(""))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import lru_cache
 
+from eventwire.errors import Undecodable
+
 SPECVERSION = b"1.0"
 REQUIRED = ("id", "source", "type", "specversion")
 CORRELATION = "correlationid"
@@ -30,3 +32,11 @@ def _second(seconds: int) -> bytes:
     except (OverflowError, OSError) as error:
         raise ValueError(f"{seconds} seconds since 1970 is no date of the years 1 to 9999") from error
     return moment.replace(tzinfo=None).isoformat().encode()
+
+
+def require_version(specversion: bytes) -> None:
+    """Raise Undecodable for a CloudEvent that is not of version 1 (CloudEvents 1.0, "specversion")."""
+    if not specversion.startswith(b"1."):
+        raise Undecodable(
+            f"CloudEvents `specversion` is `{specversion[:20].decode(errors='replace')}`; 1.0 is read"
+        )

@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from eventwire.errors import Undecodable, UnknownEvent
+from eventwire.errors import CapabilityError, Undecodable, UnknownEvent
 from eventwire.message import Message
 from eventwire.policy import WireFormat
 from eventwire.topic import Event, Topic
 from eventwire.transport import Features
 from eventwire.wire import structured
-from eventwire.wire.attributes import TYPE_URL
-from eventwire.wire.content import DATA, is_data, media_type
+from eventwire.wire.attributes import TYPE_URL, require_version
+from eventwire.wire.content import DATA, STRUCTURED, is_data, media_type
 from eventwire.wire.envelope import unwrap
 
 _TYPE_URL = TYPE_URL.encode()
@@ -68,13 +68,19 @@ class Incoming:
         try:
             return self.event.codec.decode(self.data or b"")
         except Exception as error:  # whatever a message backend raises, the bytes are what is wrong
-            raise Undecodable(f"the data is no {self.event.full_name}: {error}") from error
+            raise Undecodable(
+                f"the data is no {self.event.full_name}: {self.event.explain(error)}"
+            ) from error
 
 
 class Reader:
-    """Reads the messages of one topic; made once per topic."""
+    """Reads the messages of one topic; made once per topic. Raises CapabilityError."""
 
     def __init__(self, topic: Topic[Any], features: Features, limits: Limits = Limits()) -> None:
+        if WireFormat.CONFLUENT in topic.accept:
+            raise CapabilityError(
+                f"topic {topic.name} accepts CONFLUENT, which needs a schema registry, and none is configured"
+            )
         self._topic = topic
         self._names = tuple(map(_Names, features.attribute_prefixes))
         self._limits = limits
@@ -99,6 +105,7 @@ class Reader:
             type_name and headers.get(names.id) and headers.get(names.source) and names.specversion in headers
         ):
             return self._undescribed(body, media, headers, names)
+        require_version(headers[names.specversion])
         if media:
             self._has_form(media)
         event = self._event(type_name)
@@ -126,6 +133,7 @@ class Reader:
 
     def _structured(self, media: str, body: bytes) -> Incoming:
         attributes, data, name = structured.read(media, body)
+        require_version(attributes["specversion"])
         event = self._event(attributes["type"])
         if name is not None and name != event.full_name:
             raise Undecodable(f"the CloudEvent's type is {event.type} and its data a {name[:200]}")
@@ -135,6 +143,8 @@ class Reader:
     def _undescribed(self, body: bytes, media: str, headers: Mapping[str, bytes], names: _Names) -> Incoming:
         if "__value_schema_id" in headers or body[:1] == b"\0":
             raise Undecodable("the message is framed with a schema id, and no schema registry is configured")
+        if self._topic.wire_format is WireFormat.CLOUDEVENTS_STRUCTURED and not media:
+            return self._structured(STRUCTURED[self._topic.data_format], body)
         if not self._plain:
             raise Undecodable(
                 f"no CloudEvents attributes, and topic {self._topic.name} does not accept PLAIN: "

@@ -90,7 +90,7 @@ class Writer:
         except PublishError:
             raise
         except Exception as error:  # whatever a message backend raises, the event is what is wrong
-            raise InvalidEvent(f"{event.full_name} cannot be encoded: {error}") from error
+            raise InvalidEvent(f"{event.full_name} cannot be encoded: {event.explain(error)}") from error
         self._fits(written)
         return written
 

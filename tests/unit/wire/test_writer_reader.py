@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventwire import (
+    Codec,
     DataFormat,
     Features,
     InvalidEvent,
@@ -422,3 +423,41 @@ def test_what_is_inherited_is_read_again_in_every_format(form: WireFormat) -> No
     )
     incoming = read(topic, message)
     assert (incoming.attribute("correlationid"), incoming.attribute("tenant")) == (b"c-1", b"acme")
+
+
+def test_redacted_values_do_not_leak_into_errors() -> None:
+    redacted = replace(PLACED, redacted=("order_id",), codec=Codec(_leaks, _leaks))
+    topic = replace(topic_in(WireFormat.CLOUDEVENTS), events=(redacted,))
+    with pytest.raises(InvalidEvent) as refused:
+        write(topic, Placed("secret-1"))
+    headers = tuple((f"ce_{n}", v) for n, v in _attributes("shop.v1.Placed").items())
+    with pytest.raises(Undecodable) as unread:
+        read(topic, Message("shop.v1", b"secret-1", b"k", headers)).decode()
+    assert "secret" not in f"{refused.value} {unread.value}"
+    assert "LookupError" in str(unread.value)
+
+
+def _leaks(value: Any) -> Any:
+    raise LookupError(f"not understood: {value}")
+
+
+def _attributes(type_name: str, version: str = "1.0") -> dict[str, bytes]:
+    return {"specversion": version.encode(), "id": b"1", "source": b"/x", "type": type_name.encode()}
+
+
+@pytest.mark.parametrize("data", list(DataFormat))
+def test_a_structured_topic_is_read_without_a_content_type(data: DataFormat) -> None:
+    topic = topic_in(WireFormat.CLOUDEVENTS_STRUCTURED, data)
+    assert read(topic, replace(write(topic, Placed("1")), content_type=None)).decode() == Placed("1")
+
+
+@pytest.mark.parametrize("version", ["0.3", "9.9", ""])
+def test_another_version_of_cloudevents_is_refused(version: str) -> None:
+    headers = tuple((f"ce_{n}", v) for n, v in _attributes("shop.v1.Placed", version).items())
+    with pytest.raises(Undecodable, match=r"specversion|PLAIN"):
+        read(topic_in(WireFormat.CLOUDEVENTS), Message("shop.v1", b"{}", b"k", headers))
+
+
+def test_accepting_confluent_needs_a_registry() -> None:
+    with pytest.raises(CapabilityError, match="schema registry"):
+        Reader(topic_in(WireFormat.CLOUDEVENTS, accept=(WireFormat.CONFLUENT,)), FACTS)

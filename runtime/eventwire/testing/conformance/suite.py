@@ -44,10 +44,10 @@ async def _play_together(harness: Harness) -> None:
     applying = [scenario for scenario in _ALONE if not scenario.skipped(small)]
     playing = applying * max(1, round(harness.scale * 3))
     outcomes = await asyncio.gather(*(scenario.run(small) for scenario in playing), return_exceptions=True)
-    failures: list[Exception] = []
+    failures: list[BaseException] = []
     for scenario, outcome in zip(playing, outcomes, strict=True):
-        if isinstance(outcome, Exception):
+        if isinstance(outcome, BaseException):
             outcome.add_note(f"in scenario {scenario}")
             failures.append(outcome)
     if failures:
-        raise ExceptionGroup(f"{len(failures)} of {len(playing)} scenarios at once", failures)
+        raise BaseExceptionGroup(f"{len(failures)} of {len(playing)} scenarios at once", failures)
