@@ -81,9 +81,9 @@ def _has_rules(message: Declared) -> bool:
 def _class_name(backend: Backend) -> Callable[[str], str]:
     # Each compiler has its own rules for class names; it is there whenever its messages are being made.
     if backend is BETTERPROTO:
-        from betterproto.compile.naming import pythonize_class_name as betterproto_name  # noqa: PLC0415
+        from betterproto.compile.naming import pythonize_class_name as betterproto_name  # noqa: PLC0415  loaded only where it is needed
 
         return betterproto_name
-    from betterproto2_compiler.compile.naming import pythonize_class_name  # noqa: PLC0415
+    from betterproto2_compiler.compile.naming import pythonize_class_name  # noqa: PLC0415  loaded only where it is needed
 
     return pythonize_class_name

@@ -32,8 +32,8 @@ def check(run: Run, topic: Shape) -> None:
 
 def _parse(run: Run, topic: Shape, sample: str) -> Message:
     # Few topics have samples: the two modules are a third of the generator's start-up.
-    from google.protobuf import json_format  # noqa: PLC0415
-    from google.protobuf.message_factory import GetMessageClass  # noqa: PLC0415
+    from google.protobuf import json_format  # noqa: PLC0415  loaded only where it is needed
+    from google.protobuf.message_factory import GetMessageClass  # noqa: PLC0415  loaded only where it is needed
 
     if not sample.lstrip().startswith("{"):
         raise ValueError("no JSON object")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
         RepeatedScalarFieldContainer,
     )
     from google.protobuf.internal.extension_dict import (
-        _ExtensionFieldDescriptor,  # pyright: ignore[reportPrivateUsage]
+        _ExtensionFieldDescriptor,  # pyright: ignore[reportPrivateUsage]  the stubs have no public name
     )
     from google.protobuf.message import Message
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     V = TypeVar("V", bound=Message | _Containers | bool | float | str | bytes)
 
     class ExtensionFieldDescriptor(
-        _ExtensionFieldDescriptor[C, V],  # pyright: ignore[reportGeneralTypeIssues]
+        _ExtensionFieldDescriptor[C, V],  # pyright: ignore[reportGeneralTypeIssues]  generic in the stubs only
         Generic[C, V],
     ):
         """The handle of an extension of message `C` with values of type `V`."""

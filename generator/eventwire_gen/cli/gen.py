@@ -31,10 +31,10 @@ def command(argv: Sequence[str]) -> int:
 
 def _run(flags: argparse.Namespace) -> int:
     # Imported here, because they need the extra.
-    from eventwire_gen.cli.config import job_of  # noqa: PLC0415
-    from eventwire_gen.compile.build import build  # noqa: PLC0415
-    from eventwire_gen.faults import Refused  # noqa: PLC0415
-    from eventwire_gen.settings import SettingsError  # noqa: PLC0415
+    from eventwire_gen.cli.config import job_of  # noqa: PLC0415  loaded only where it is needed
+    from eventwire_gen.compile.build import build  # noqa: PLC0415  loaded only where it is needed
+    from eventwire_gen.faults import Refused  # noqa: PLC0415  loaded only where it is needed
+    from eventwire_gen.settings import SettingsError  # noqa: PLC0415  loaded only where it is needed
 
     began = time.perf_counter()
     try:

@@ -36,12 +36,12 @@ def path(cls: type[M], path: str) -> Callable[[M], Any]:  # noqa: ARG001  the sa
     return reader(path, safe_snake_case, _present)
 
 
-def timestamp(cls: type[M], path: str) -> Callable[[M], float | None]:  # noqa: ARG001
+def timestamp(cls: type[M], path: str) -> Callable[[M], float | None]:  # noqa: ARG001  the same for all backends
     """A reader of the google.protobuf.Timestamp at `path`, in seconds since the Unix epoch."""
     return timestamp_reader(reader(path, safe_snake_case, _present))
 
 
-def text(cls: type[M], path: str) -> Callable[[M], str | None]:  # noqa: ARG001
+def text(cls: type[M], path: str) -> Callable[[M], str | None]:  # noqa: ARG001  the same for all backends
     """A reader of the scalar at `path` as text (CloudEvents 1.0, "Type System"): bytes in base64, enums by number."""
     return written(reader(path, safe_snake_case, _present))
 

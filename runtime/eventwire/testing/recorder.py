@@ -46,7 +46,7 @@ class Recorder(Middleware):
         """The topic's events, in the order they were published; a tombstone is None. Raises ReadError."""
         reader = Reader(topic, self._features)
         incoming = [reader.read(message) for message in self._messages[topic.name]]
-        return [None if each.data is None else each.decode() for each in incoming]  # type: ignore[misc]
+        return [None if each.data is None else each.decode() for each in incoming]  # type: ignore[misc]  # the caller names the type
 
     async def settled(self, topic: Topic[E], count: int, within: float = 5.0) -> list[E]:
         """Wait until `count` events were published to the topic, and return them.
