@@ -15,6 +15,7 @@ ORDER = (
     "packaging",
     "tools",
     "conformance",
+    "e2e",
 )
 
 

@@ -29,14 +29,17 @@ ALWAYS = (
     *FOLDERS.values(),
     *(f"generator: {backend}" for backend in reversed(BACKENDS)),
     *(f"transport: {transport}" for transport in TRANSPORTS),
+    *(f"end to end: {transport}" for transport in TRANSPORTS if transport != "devnull"),
 )
 NEED = "NOT RUN"
 
 
 def row_of(nodeid: str, *, server: bool) -> str:
-    """The row of a test, by its path; tests of real servers and conformance by the transport they name."""
+    """The row of a test, by its path; those that a transport carries by the one they name."""
     folder, *below = PurePosixPath(nodeid.partition("::")[0]).parts[1:] or ("other",)
     words = "/".join([*below, nodeid.partition("::")[2]])
+    if folder == "e2e":
+        return f"end to end: {_named(words, TRANSPORTS)}"
     if server or folder in {"conformance", "integration"}:
         return f"transport: {_named(words, TRANSPORTS)}"
     if folder in {"golden", "corpus"}:

@@ -3,18 +3,15 @@
 `EVENTWIRE_CORPUS` names the folder of the public files: one folder for each tree.
 """
 
-import importlib.resources
 import json
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-from tests.corpus.trees import CHECKOUT, Tree, all_trees, envelopes
+from tests.corpus.trees import CHECKOUT, Tree, all_trees, compiled, corpus, envelopes
 
 pytestmark = pytest.mark.slow
 
@@ -55,6 +52,13 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> list[Generated]:
     return made
 
 
+def test_the_public_corpus_is_at_hand(generated: list[Generated]) -> None:
+    if not corpus().is_dir():
+        pytest.skip("there is no folder of public files: set EVENTWIRE_CORPUS (Google's common files ran)")
+    names = {each.tree.name for each in generated}
+    assert names > {"names", "googleapis"}, f"no folder of {corpus()} holds .proto files"
+
+
 def test_every_message_is_an_event_of_a_topic(generated: list[Generated]) -> None:
     for each in generated:
         stubs = list(each.folder.rglob("envelopes/*_eventwire.py"))
@@ -93,7 +97,7 @@ def _generate(tree: Tree, work: Path, package: str) -> Generated:
     root = work / ("packages" if package else f"{tree.name}-gen")
     folder = root / package.replace(".", "/")
     folder.mkdir(parents=True)
-    topics = envelopes(_compiled(tree).file, _envelopes(tree, work))
+    topics = envelopes(compiled(tree).file, _envelopes(tree, work))
     done = _run(_command(tree, work, folder, package), work)
     assert done.returncode == 0, f"{tree.name}: {done.stderr}"
     return Generated(tree, root, package, topics)
@@ -106,17 +110,6 @@ def _command(tree: Tree, work: Path, folder: Path, package: str) -> list[str]:
 
 def _envelopes(tree: Tree, work: Path) -> Path:
     return work / f"{tree.name}-envelopes"
-
-
-def _compiled(tree: Tree) -> FileDescriptorSet:
-    include = Path(str(importlib.resources.files("grpc_tools"))) / "_proto"
-    names = [str(path) for path in sorted(tree.root.rglob("*.proto"))]
-    protoc = [sys.executable, "-W", "ignore", "-m", "grpc_tools.protoc"]
-    command = [*protoc, "--retain_options", f"-I{tree.root}", f"-I{include}"]
-    with tempfile.NamedTemporaryFile() as target:
-        done = _run([*command, f"--descriptor_set_out={target.name}", *names], tree.root)
-        assert done.returncode == 0, done.stderr
-        return FileDescriptorSet.FromString(Path(target.name).read_bytes())
 
 
 def _run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:

@@ -1,7 +1,11 @@
 """Folders of `.proto` files to compile, and topics that have each of their messages as an event."""
 
+import importlib.resources
 import os
 import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import distribution
@@ -14,6 +18,7 @@ from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
     FeatureSet,
     FileDescriptorProto,
+    FileDescriptorSet,
     FileOptions,
 )
 
@@ -35,11 +40,28 @@ def all_trees(work: Path) -> Iterator[Tree]:
     """The names of this folder, Google's common files, and each folder of the corpus, if there is one."""
     yield Tree("names", Path(__file__).parent / "names")
     yield Tree("googleapis", _copied(_googleapis(), work / "googleapis"), external=True)
-    corpus = Path(os.environ.get("EVENTWIRE_CORPUS", CHECKOUT.parent / "shared" / "corpus"))
-    if corpus.is_dir():
-        for folder in sorted(corpus.iterdir()):
+    if corpus().is_dir():
+        for folder in sorted(corpus().iterdir()):
             if any(folder.rglob("*.proto")):
                 yield Tree(folder.name.replace("-", "_").replace(".", "_"), folder)
+
+
+def corpus() -> Path:
+    """The folder of the public files, which may be absent."""
+    return Path(os.environ.get("EVENTWIRE_CORPUS", CHECKOUT.parent / "shared" / "corpus"))
+
+
+def compiled(tree: Tree) -> FileDescriptorSet:
+    """The descriptors of a tree's files, without those that they import from elsewhere."""
+    include = Path(str(importlib.resources.files("grpc_tools"))) / "_proto"
+    names = [str(path) for path in sorted(tree.root.rglob("*.proto"))]
+    protoc = [sys.executable, "-W", "ignore", "-m", "grpc_tools.protoc"]
+    command = [*protoc, "--retain_options", f"-I{tree.root}", f"-I{include}"]
+    with tempfile.NamedTemporaryFile() as target:
+        command.append(f"--descriptor_set_out={target.name}")
+        done = subprocess.run([*command, *names], cwd=tree.root, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return FileDescriptorSet.FromString(Path(target.name).read_bytes())
 
 
 def envelopes(files: Iterable[FileDescriptorProto], folder: Path) -> int:

@@ -134,3 +134,73 @@ def test_needs_a_package(backend: Backend, tmp_path: Path) -> None:
 
 def test_every_backend_has_its_codecs() -> None:
     assert {path.stem for path in (ROOT / "runtime/eventwire/codecs").glob("*.py")} >= set(BACKENDS)
+
+
+CARRIED = """
+syntax = "proto3";
+package carried.v1;
+import "eventwire/v1/options.proto";
+message Orders {
+  option (eventwire.v1.topic) = {name: "orders" key_field: "order_id"};
+  oneof event {
+    OrderPlaced order_placed = 1;
+    OrderCancelled order_cancelled = 2;
+  }
+}
+message OrderPlaced {
+  option (eventwire.v1.event) = {id_field: "order_id"};
+  string order_id = 1;
+  repeated Line lines = 2;
+}
+message Line {
+  string sku = 1;
+  int64 cents = 2;
+}
+message OrderCancelled {
+  string order_id = 1;
+  string tenant = 2 [(eventwire.v1.field).header = "tenant"];
+}
+"""
+
+CARRY = """
+import asyncio
+from acme.carried.v1 import Line, OrderCancelled, OrderPlaced
+from acme.carried.v1.orders_eventwire import OrdersHandler, OrdersPublisher
+from eventwire import Bus, Worker
+
+got = []
+
+class Log(OrdersHandler):
+    async def on_order_placed(self, event, context):
+        got.append((event, context.id, context.key))
+
+    async def on_order_cancelled(self, event, context):
+        print(context.message.content_type)
+        got.append((event, context.attribute("tenant"), context.key))
+
+async def main():
+    placed = OrderPlaced(order_id="o-1", lines=[Line(sku="tea", cents=2**53 + 1), Line(sku="\\u00fc")])
+    cancelled = OrderCancelled(order_id="o-1", tenant="t")
+    async with Bus("memory://?inline=true", declare=True) as bus, Worker(bus, Log(), group="log"):
+        await OrdersPublisher(bus).publish(placed)
+        await OrdersPublisher(bus).publish(cancelled)
+    assert got == [(placed, "o-1", b"o-1"), (cancelled, "t", b"o-1")], got
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("backend", "data"),
+    [("betterproto2", "PROTOBUF"), ("betterproto2", "JSON"), ("betterproto", "PROTOBUF")],
+)
+def test_events_reach_their_handlers(backend: str, data: str, tmp_path: Path) -> None:
+    source = tmp_path / "proto/carried/v1/orders.proto"
+    source.parent.mkdir(parents=True)
+    options = f'key_field: "order_id" data_format: DATA_FORMAT_{data}'
+    source.write_text(CARRIED.replace('key_field: "order_id"', options, 1))
+    gen = [*(sys.executable, "-m", "eventwire", "gen", "--messages", backend), "--package", "acme"]
+    for command in ([*gen, "--out", "acme"], [sys.executable, "-W", "error", "-c", CARRY]):
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert done.stdout == f"application/{data.lower()}\n"

@@ -11,6 +11,7 @@ from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.partitioner import DefaultPartitioner
 
+from eventwire.bus import Bus
 from eventwire.errors import (
     BrokerError,
     Closed,
@@ -23,7 +24,9 @@ from eventwire.errors import (
     Unreachable,
 )
 from eventwire.message import Message, Receipt
-from eventwire.policy import Start
+from eventwire.policy import Ordering, Start
+from eventwire.route import spec_of
+from eventwire.topic import Codec, Event, FieldKind, FieldPath, Topic
 from eventwire.transport import DriverOptions, Subscription, TopicPartition, TopicSpec
 from eventwire.transports.kafka import KafkaTransport
 from eventwire.transports.kafka.assignment import KafkaDelivery
@@ -34,6 +37,7 @@ from tools import servers
 pytestmark = pytest.mark.server
 
 _PATIENCE = 30.0
+_PUBLISH_TIMEOUT = 3.0
 
 
 @pytest.fixture
@@ -69,6 +73,20 @@ async def topic(transport: KafkaTransport) -> TopicSpec:
     made = spec()
     await transport.declare([made], ())
     return made
+
+
+def numbers() -> Topic[int]:
+    """A topic of a fresh name whose events are numbers."""
+    event = Event(
+        type="test.Number",
+        full_name="test.Number",
+        message=int,
+        codec=Codec(lambda number: b"%d" % number, int),
+        handler="on_number",
+        key=FieldPath("number", FieldKind.INTEGER, lambda number: number % 7),
+    )
+    name = f"test.{secrets.token_hex(4)}"
+    return Topic(name, "test.Number", "test", (event,), partitions=3, ordering=Ordering.PER_KEY)
 
 
 def numbered(topic: TopicSpec, count: int, *, first: int = 0) -> list[Message]:
@@ -403,24 +421,27 @@ async def test_after_close(transport: KafkaTransport, topic: TopicSpec) -> None:
         await transport.check([topic], ())
 
 
-async def test_a_broker_that_dies_and_comes_back(mortal: servers.Server, transport: KafkaTransport) -> None:
-    topic = spec(3)
-    await transport.declare([topic], ())
-    consumer = await transport.subscribe(Subscription(topic.name, (topic,)))
+async def test_a_broker_that_dies_mid_publish_and_comes_back(
+    mortal: servers.Server, transport: KafkaTransport
+) -> None:
+    topic = numbers()
+    bus = Bus(mortal.url, declare=True, publish_timeout=_PUBLISH_TIMEOUT)
+    await transport.declare([spec_of(topic)], ())
+    consumer = await transport.subscribe(Subscription(topic.name, (spec_of(topic),)))
     confirmed: set[int] = set()
     handled: set[int] = set()
-    unknown = 0
+    unknown: set[int] = set()
 
     async def publish() -> None:
-        nonlocal unknown
-        for message in numbered(topic, 3000):
+        for number in range(3000):
             try:
-                async with asyncio.timeout(0.5):
-                    await transport.publish(topic, message)
-            except (TimeoutError, PublishUnknown):
-                unknown += 1
+                # Far beyond the bus's own deadline, which is what has to end it.
+                async with asyncio.timeout(_PUBLISH_TIMEOUT + 10):
+                    await bus.publish(topic, number)
+            except PublishUnknown:
+                unknown.add(number)
             else:
-                confirmed.add(int(message.id))
+                confirmed.add(number)
 
     async def handle() -> None:
         while True:
@@ -429,10 +450,11 @@ async def test_a_broker_that_dies_and_comes_back(mortal: servers.Server, transpo
             for delivery in deliveries:
                 delivery.ack()
 
-    publishing, handling = asyncio.create_task(publish()), asyncio.create_task(handle())
-    async with asyncio.timeout(60):
+    async with bus, asyncio.timeout(90):
+        publishing, handling = asyncio.create_task(publish()), asyncio.create_task(handle())
         await until(lambda: len(handled) >= 300)
         await in_thread(mortal.kill)
+        await until(lambda: bool(unknown) or publishing.done())
         await in_thread(mortal.start)
         await publishing
         await until(lambda: handling.done() or not confirmed - handled)

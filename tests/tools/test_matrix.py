@@ -38,7 +38,9 @@ def matrix_of(*reports: pytest.TestReport) -> Matrix:
         ("tests/golden/test_golden.py::test_x[betterproto-maps]", False, "generator: betterproto"),
         ("tests/golden/test_golden.py::test_x[maps]", False, "generator: protobuf"),
         ("tests/test_architecture.py::test_x", False, "architecture"),
-        ("tests/e2e/test_shop.py::test_x", False, "e2e"),
+        ("tests/e2e/test_demo.py::test_x[sqlite]", False, "end to end: sqlite"),
+        ("tests/e2e/test_demo.py::test_x[kafka]", True, "end to end: kafka"),
+        ("tests/other/test_x.py::test_x", False, "other"),
     ],
 )
 def test_a_test_belongs_to_the_row_of_its_area(nodeid: str, server: bool, row: str) -> None:
