@@ -21,7 +21,6 @@ COLUMNS = {
     "groups": "groups",
     "order per key": "ordering",
     "late groups read the past": "history",
-    "replay": "replay",
     "several processes": "processes",
 }
 
