@@ -64,9 +64,10 @@ def _merged(cls: type[_Handles], topic: Topic[Any] | None) -> dict[str, Entry]:
                     f"{cls.__qualname__}: `{name}` belongs to topic {entries[name].topic.name} and to "
                     f"{entry.topic.name}: write a handler class for each"
                 )
-    for event in topic.events if topic else ():
-        entries[event.handler] = Entry(topic, event)  # type: ignore[arg-type]  # topic is not None here
-    if topic and topic.compact:
+    if topic is None:
+        return entries
+    entries |= {event.handler: Entry(topic, event) for event in topic.events}
+    if topic.compact:
         entries[TOMBSTONE] = Entry(topic, None)
     return entries
 

@@ -87,6 +87,10 @@ class Event(Generic[M]):
         """What a message library says is wrong; only its class where fields are redacted, for its text shows values."""
         return type(error).__name__ if self.redacted else str(error)
 
+    def cause(self, error: Exception) -> Exception | None:
+        """The error as a cause to chain; none where fields are redacted, for a traceback shows its text."""
+        return None if self.redacted else error
+
 
 @dataclass(frozen=True, eq=False)
 class Topic(Generic[E_co]):

@@ -67,7 +67,7 @@ class DeadLetter(Middleware):
             _log.warning(
                 "dead letter %s: event %s of %s, group %s, after %d attempts: %s: %.200s",
                 self._name, context.id, context.topic.name, context.group, context.attempt, type(error).__name__, error,
-                exc_info=None if isinstance(error, ReadError | Reject) else error,
+                exc_info=_traceback_of(error),
             )  # fmt: skip
         context.failure = error
 
@@ -78,7 +78,7 @@ class DeadLetter(Middleware):
         )
         if self._on_exhausted is OnExhausted.STOP:
             raise WorkerStopped(text) from error
-        _log.error("dropped: %s", text, exc_info=error)
+        _log.error("dropped: %s", text, exc_info=_traceback_of(error))
 
     async def _publish(self, context: Context, message: Message) -> None:
         whole = message
@@ -98,6 +98,11 @@ class DeadLetter(Middleware):
                 await context.sleep(backoff(_AGAIN, attempt, 0.5))
             else:
                 return
+
+
+def _traceback_of(error: Exception) -> Exception | None:
+    """What is worth a traceback: faults of the handler, not of the message and not asked for."""
+    return None if isinstance(error, ReadError | Reject) else error
 
 
 def dead_letter(context: Context, error: Exception, topic: str) -> Message:

@@ -67,10 +67,10 @@ class Incoming:
         """Parse the event. Raises Undecodable."""
         try:
             return self.event.codec.decode(self.data or b"")
-        except Exception as error:  # whatever a message backend raises, the bytes are what is wrong
+        except Exception as error:  # noqa: BLE001  whatever a message backend raises, the bytes are what is wrong
             raise Undecodable(
                 f"the data is no {self.event.full_name}: {self.event.explain(error)}"
-            ) from error
+            ) from self.event.cause(error)
 
 
 class Reader:

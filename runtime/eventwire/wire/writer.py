@@ -89,8 +89,10 @@ class Writer:
                 written.headers += inherited_headers + self._user_headers(headers or {})
         except PublishError:
             raise
-        except Exception as error:  # whatever a message backend raises, the event is what is wrong
-            raise InvalidEvent(f"{event.full_name} cannot be encoded: {event.explain(error)}") from error
+        except Exception as error:  # noqa: BLE001  whatever a message backend raises, the event is what is wrong
+            raise InvalidEvent(
+                f"{event.full_name} cannot be encoded: {event.explain(error)}"
+            ) from event.cause(error)
         self._fits(written)
         return written
 
