@@ -17,6 +17,7 @@ from eventwire.errors import (
     ConfigurationError,
     EventwireError,
     HandlerCancelled,
+    HandlerDied,
     HandlerError,
     HandlerTimeout,
     InvalidEvent,
@@ -58,7 +59,7 @@ from eventwire.policy import (
 from eventwire.pull import Pull, Pulled
 from eventwire.sender import Publisher, Sender
 from eventwire.topic import Codec, Event, FieldKind, FieldPath, HeaderField, Topic
-from eventwire.transport import Consumer, Delivery, Features, Transport
+from eventwire.transport import Consumer, ConsumerHealth, Delivery, Features, Transport
 from eventwire.worker import Worker
 
 __all__ = [
@@ -72,6 +73,7 @@ __all__ = [
     "Codec",
     "ConfigurationError",
     "Consumer",
+    "ConsumerHealth",
     "Context",
     "Counts",
     "DataFormat",
@@ -85,6 +87,7 @@ __all__ = [
     "HandleNext",
     "Handler",
     "HandlerCancelled",
+    "HandlerDied",
     "HandlerError",
     "HandlerFactory",
     "HandlerTimeout",

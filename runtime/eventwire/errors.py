@@ -22,6 +22,7 @@ EventwireError
 │   ├── UnknownEvent
 │   └── ValidationFailed
 ├── HandlerTimeout            an attempt took longer than the worker's timeout
+├── HandlerDied               processes ended while they handled the event, as often as it may be tried
 ├── HandlerCancelled          an attempt ended as cancelled, though nobody cancelled it
 ├── WorkerStopped             an event could not be handled and nothing else is allowed
 ├── Closed                    used after close()
@@ -139,6 +140,10 @@ class ValidationFailed(ReadError):
 
 class HandlerTimeout(EventwireError):
     """An attempt took longer than the worker's `timeout`; it was cancelled."""
+
+
+class HandlerDied(EventwireError):
+    """The process ended while it handled the event, again and again: killed, out of memory, or a fault in C code."""
 
 
 class HandlerCancelled(EventwireError):

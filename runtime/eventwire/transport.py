@@ -60,7 +60,8 @@ class TopicSpec:
     `name` is the name that messages carry; a transport with a narrower alphabet maps it to its own names, injectively.
 
     `queue` marks a topic that one anonymous group owns and that keeps messages until they are read, though no group
-    subscribed yet: dead letters.
+    subscribed yet: dead letters, a group's retries. `delay`, of a queue only: seconds that every message waits between
+    its publishing and its delivery. A transport whose broker can wait does so; with the others the worker waits.
     """
 
     name: str
@@ -70,6 +71,7 @@ class TopicSpec:
     compact: bool = False
     external: bool = False
     queue: bool = False
+    delay: float = 0.0
 
 
 class TopicPartition(NamedTuple):
@@ -123,6 +125,16 @@ class Delivery(Protocol):
         """1 for the first delivery, more for a redelivery, as far as the transport can tell."""
         ...
 
+    @property
+    def deaths(self) -> int:
+        """How many processes ended while they handled this message and, of its partition, no other.
+
+        Counted durably, by the transport's own mechanism. Who was handed several messages at once and died has proved
+        nothing against any of them: after such an end a transport hands out what was in flight one by one ("suspect
+        mode"), noting each before it does so. 0 where a transport cannot count.
+        """
+        ...
+
     def ack(self, error: Exception | None = None) -> None:
         """Settle it: it will not be delivered to the group again.
 
@@ -135,6 +147,26 @@ class Delivery(Protocol):
     def release(self) -> None:
         """Give it back: it will be delivered again, to this member or another. Never blocks and never raises."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerHealth:
+    """How one member of a group is, as of now. Times are in seconds."""
+
+    connected: bool
+    """A connection to the broker is open and the member is in its group, or trying to be for a few seconds only."""
+    heartbeat: float | None
+    """How long ago the broker, or the file, last answered this member; None before it ever did."""
+    lag: int | None
+    """Messages that the group has not settled, of the partitions of this member; None when not known."""
+    paused: tuple[TopicPartition, ...] = ()
+    """Partitions that hand out nothing more until something is settled (`max_uncommitted`)."""
+    suspect: tuple[TopicPartition, ...] = ()
+    """Partitions that are handed out one by one, since a process died while it handled them."""
+    rebuilt: int = 0
+    """How often the member was found lost or stuck, and was made anew."""
+    trouble: str | None = None
+    """What keeps it from reading just now, in words; None when nothing does."""
 
 
 class Consumer(Protocol):
@@ -150,6 +182,10 @@ class Consumer(Protocol):
 
     async def flush(self) -> None:
         """Settle at the broker everything acked so far."""
+        ...
+
+    def health(self) -> ConsumerHealth:
+        """How it is. Does no I/O: what is told was learnt while it worked."""
         ...
 
     async def close(self) -> None:
@@ -189,6 +225,14 @@ class Transport(Protocol):
         self, topic: TopicSpec, messages: Sequence[Message]
     ) -> Sequence[Receipt | PublishError]:
         """Write a batch, its order kept per key; one outcome for each message, in their order. Raises only Closed."""
+        ...
+
+    async def ping(self) -> None:
+        """Return when the broker answered just now. Raises BrokerError. The caller sets the deadline."""
+        ...
+
+    async def lag(self, topic: TopicSpec, group: str) -> int:
+        """How many messages of the topic the group has not settled. Raises TopicMissing and BrokerError."""
         ...
 
     async def subscribe(self, subscription: Subscription) -> Consumer:

@@ -15,6 +15,7 @@ class FakeDelivery:
         self.partition = partition
         self.offset: int | None = offset
         self.attempt = 1
+        self.deaths = 0
         self.settled: str | None = None
         self.error: Exception | None = None
 

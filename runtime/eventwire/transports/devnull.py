@@ -9,7 +9,7 @@ from typing import Never
 
 from eventwire.errors import Closed, PublishError, UrlError
 from eventwire.message import Message, Receipt
-from eventwire.transport import DriverOptions, Features, Subscription, TopicSpec
+from eventwire.transport import ConsumerHealth, DriverOptions, Features, Subscription, TopicSpec
 from eventwire.url import BrokerUrl
 
 logger = logging.getLogger("eventwire.devnull")
@@ -64,6 +64,14 @@ class DevnullTransport:
         """Drop the messages, with a warning for each."""
         return [await self.publish(topic, message) for message in messages]
 
+    async def ping(self) -> None:
+        """See Transport.ping: nobody has to answer."""
+        self._check_open()
+
+    async def lag(self, topic: TopicSpec, group: str) -> int:
+        """See Transport.lag: nothing waits."""
+        return 0
+
     async def subscribe(self, subscription: Subscription) -> DevnullConsumer:
         """See Transport.subscribe: nothing will ever come."""
         self._check_open()
@@ -96,6 +104,10 @@ class DevnullConsumer:
 
     async def flush(self) -> None:
         """See Consumer.flush."""
+
+    def health(self) -> ConsumerHealth:
+        """See Consumer.health: always well."""
+        return ConsumerHealth(connected=True, heartbeat=0.0, lag=0)
 
     async def close(self) -> None:
         """See Consumer.close."""
