@@ -44,7 +44,9 @@ from eventwire.errors import (
 from eventwire.handler import Handler, HandlerFactory, SyncHandler
 from eventwire.message import Headers, Message, Receipt
 from eventwire.middleware.base import HandleNext, Middleware, PublishNext
+from eventwire.middleware.breaker import TRANSIENT
 from eventwire.policy import (
+    BreakerPolicy,
     DataFormat,
     DeadLetterPolicy,
     OnExhausted,
@@ -63,9 +65,11 @@ from eventwire.transport import Consumer, ConsumerHealth, Delivery, Features, Tr
 from eventwire.worker import Worker
 
 __all__ = [
+    "TRANSIENT",
     "BatchReceipt",
     "BlockingBus",
     "BlockingPublisher",
+    "BreakerPolicy",
     "BrokerError",
     "Bus",
     "CapabilityError",

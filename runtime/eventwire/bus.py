@@ -14,8 +14,8 @@ from eventwire.batch import BatchReceipt
 from eventwire.blocking import BlockingBus
 from eventwire.context import Context
 from eventwire.deadline import Deadlines
-from eventwire.dispatch import Policies, dead_letter_spec
 from eventwire.errors import Closed, ConfigurationError, PublishError
+from eventwire.group import Policies, own_topics
 from eventwire.links import make_transport
 from eventwire.message import Message, Receipt
 from eventwire.middleware.base import Middleware, checked
@@ -219,32 +219,37 @@ class Bus:
     # --- topics
 
     async def declare(self, *topics: Topic[Any], groups: Sequence[str] = ()) -> None:
-        """Create what is missing of topics and of the groups' queues. Idempotent. Raises TopicMismatch."""
+        """Create what is missing of topics and of the groups' queues, their dead letters and retries among them.
+
+        A group whose worker overrides `retry` or `dead_letter` has other ones: such a worker declares them itself, with
+        `Bus(declare=True)`. Idempotent. Raises TopicMismatch.
+        """
         self._require_started()
         for topic in topics:
             self.adopt(topic)
             await self.transport(topic).declare([spec_of(topic)], groups)
+            own = [spec for group in groups for spec in own_topics(topic, Policies(group)).all]
+            await self.transport(topic).declare(own, ())
 
-    async def join(self, topic: Topic[Any], group: str, dead_letter: TopicSpec | None) -> Transport:
-        """Make sure that a group can read a topic; the transport to read it from.
+    async def join(self, topic: Topic[Any], group: str, own: Sequence[TopicSpec]) -> Transport:
+        """Make sure that a group can read a topic, and has its own topics for it; the transport to read it from.
 
         Raises CapabilityError, TopicMissing, ConfigurationError.
         """
         transport = self.transport(topic)
         require_order(topic, transport.features)
         await self._prepare(topic, [group])
-        if dead_letter is not None:
-            await self._provide(transport, dead_letter, [])
+        await self._provide(transport, own, [])
         return transport
 
     async def _prepare(self, topic: Topic[Any], groups: Sequence[str]) -> None:
         self._require_started()
         self.adopt(topic)
-        await self._provide(self.transport(topic), spec_of(topic), groups)
+        await self._provide(self.transport(topic), [spec_of(topic)], groups)
 
-    async def _provide(self, transport: Transport, spec: TopicSpec, groups: Sequence[str]) -> None:
-        """Declare a topic when the bus was made with `declare`, else check that it exists."""
-        await (transport.declare([spec], groups) if self._declare else transport.check([spec], groups))
+    async def _provide(self, transport: Transport, specs: Sequence[TopicSpec], groups: Sequence[str]) -> None:
+        """Declare topics when the bus was made with `declare`, else check that they exist."""
+        await (transport.declare(specs, groups) if self._declare else transport.check(specs, groups))
 
     def transport(self, topic: Topic[Any]) -> Transport:
         """The transport that carries a topic. Raises ConfigurationError for a broker that the bus does not have."""
@@ -298,9 +303,10 @@ class Bus:
         At the end of the block the group is left, and what is unsettled is given back.
         """
         policies = Policies(group)
-        transport = await self.join(topic, group, dead_letter_spec(topic, policies))
+        own = own_topics(topic, policies)
+        transport = await self.join(topic, group, own.all)
         consumer = await transport.subscribe(
-            Subscription(group, (spec_of(topic),), start=start, max_uncommitted=max_uncommitted)
+            Subscription(group, (spec_of(topic), *own.read), start=start, max_uncommitted=max_uncommitted)
         )
         try:
             yield Pull(self, topic, transport, consumer, policies=policies, validate=self.validate)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -27,7 +27,11 @@ class Sleeper(Protocol):
     """What waits on behalf of a delivery."""
 
     async def sleep(self, seconds: float) -> None:
-        """Wait; end as cancelled when the delivery must be given back."""
+        """Wait, letting other deliveries be handled; end as cancelled when this one must be given back."""
+        ...
+
+    async def wait(self, awaited: Awaitable[object]) -> None:
+        """Wait, letting no other delivery be handled instead; end as cancelled when this one must be given back."""
         ...
 
 
@@ -82,6 +86,7 @@ class Context:
         "event",
         "failure",
         "group",
+        "postponed",
         "topic",
     )
 
@@ -95,12 +100,14 @@ class Context:
         self.topic = topic
         self.group = group
         self.delivery = delivery
-        self.attempt = 1
-        """1 for the first attempt in this worker, more for a retry."""
+        self.attempt = delivery.deaths + 1
+        """1 for the first attempt, more for a retry: in this process, after a process died of it, or delayed."""
         self.event: Any = None
         """The event, once it was parsed."""
         self.failure: Exception | None = None
         """Why the event was set aside (dead letter or drop), when it was."""
+        self.postponed = False
+        """Whether it failed and waits elsewhere for its next attempt."""
 
     def read(self, incoming: Incoming) -> None:
         """Note what the message was told to be."""
@@ -119,8 +126,12 @@ class Context:
         return self._incoming
 
     async def sleep(self, seconds: float) -> None:
-        """Wait; when the worker stops, end as cancelled, the delivery given back."""
+        """Wait, letting others be handled; when the worker stops, end as cancelled, the delivery given back."""
         await self._sleeper.sleep(seconds)
+
+    async def wait(self, awaited: Awaitable[object]) -> None:
+        """Wait, letting no other be handled instead; when the worker stops, end as cancelled."""
+        await self._sleeper.wait(awaited)
 
     @property
     def message(self) -> Message:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Counts:
-    """Totals since the worker was made. Each settled delivery is in exactly one of the first five."""
+    """Totals since the worker was made. Each settled delivery is in exactly one of the first six."""
 
     handled: int = 0
     """A handler returned."""
@@ -18,10 +18,16 @@ class Counts:
     dead_lettered: int = 0
     dropped: int = 0
     """Exhausted, with the dead letter disabled and `OnExhausted.DROP`."""
+    postponed: int = 0
+    """Failed, and waits for its next attempt in a queue of the group."""
     retried: int = 0
     """Attempts after the first."""
+    transient: int = 0
+    """Calls of handlers that failed for a transient fault: no attempts."""
 
     @property
     def settled(self) -> int:
         """How many deliveries were settled."""
-        return self.handled + self.unhandled + self.unknown + self.dead_lettered + self.dropped
+        return (
+            self.handled + self.unhandled + self.unknown + self.dead_lettered + self.dropped + self.postponed
+        )

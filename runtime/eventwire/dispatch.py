@@ -6,71 +6,40 @@ Outermost first: dead letter, read, the application's middleware, retry, timeout
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from eventwire.binding import Calls
 from eventwire.context import Context
 from eventwire.counts import Counts
 from eventwire.deadline import Deadlines
-from eventwire.errors import (
-    CapabilityError,
-    ConfigurationError,
-    HandlerCancelled,
-    PublishUnknown,
-    WorkerStopped,
-)
+from eventwire.errors import HandlerCancelled, PublishUnknown, WorkerStopped
+from eventwire.group import Policies, dead_letter_spec, own_topics, retry_policy
 from eventwire.message import Message
 from eventwire.middleware.base import HandleNext, Middleware, handle_chain
-from eventwire.middleware.dead_letter import DeadLetter, Park
+from eventwire.middleware.breaker import Breaker
+from eventwire.middleware.dead_letter import DeadLetter
+from eventwire.middleware.delayed import Delayed
+from eventwire.middleware.insist import Insist, Park
 from eventwire.middleware.read import Read
-from eventwire.middleware.retry import RetryInPlace
+from eventwire.middleware.retry import Attempts, Postpone, in_place
 from eventwire.middleware.timeout import Timeout
 from eventwire.middleware.validation import Validation
-from eventwire.policy import DeadLetterPolicy, OnExhausted, RetryMode, RetryPolicy, Unhandled
 from eventwire.route import Validator
 from eventwire.topic import Topic
 from eventwire.transport import TopicSpec, Transport
 from eventwire.wire.reader import Reader
 
 
-@dataclass(frozen=True, slots=True)
-class Policies:
-    """How a group handles events; None leaves it to the topic."""
+@dataclass(slots=True)
+class Shared:
+    """What the chains of one worker have in common."""
 
-    group: str
-    retry: RetryPolicy | None = None
-    dead_letter: DeadLetterPolicy | None = None
-    on_exhausted: OnExhausted = OnExhausted.STOP
-    unhandled: Unhandled = Unhandled.SKIP
-    timeout: float | None = None
-    middleware: Sequence[Middleware] = ()
-
-
-def dead_letter_spec(topic: Topic[Any], policies: Policies) -> TopicSpec | None:
-    """The group's dead letter topic, or None where it is disabled. Raises ConfigurationError for the topic itself."""
-    policy = policies.dead_letter or topic.dead_letter
-    if policy.disabled:
-        return None
-    name = policy.topic.replace("{topic}", topic.name).replace("{group}", policies.group)
-    if name == topic.name:
-        raise ConfigurationError(
-            f"topic {topic.name}: its dead letter is the topic itself, so a failed event would come back for ever: "
-            "name another, for example `{topic}.{group}.dead`"
-        )
-    return TopicSpec(name, queue=True)
-
-
-def retry_policy(topic: Topic[Any], policies: Policies) -> RetryPolicy:
-    """The group's retry policy. Raises CapabilityError for delayed retry."""
-    policy = policies.retry or topic.retry
-    if policy.mode is RetryMode.DELAYED:
-        raise CapabilityError(
-            f"topic {topic.name}: delayed retry needs retry queues, which this version does not have: "
-            "override it with `Worker(..., retry=RetryPolicy())`"
-        )
-    return policy
+    counts: Counts
+    breaker: Breaker
+    deadlines: Deadlines
+    stuck: dict[str, str] = field(default_factory=dict[str, str])
+    """By topic of the group's own: what keeps a dead letter or a retry from being published just now."""
 
 
 def park_on(transport: Transport, spec: TopicSpec, deadlines: Deadlines) -> Park:
@@ -88,13 +57,23 @@ def park_on(transport: Transport, spec: TopicSpec, deadlines: Deadlines) -> Park
     return park
 
 
-def dead_letter_of(
-    transport: Transport, topic: Topic[Any], policies: Policies, counts: Counts, deadlines: Deadlines
-) -> DeadLetter:
+def dead_letter_of(transport: Transport, topic: Topic[Any], policies: Policies, shared: Shared) -> DeadLetter:
     """The group's dead letter for a topic."""
     spec = dead_letter_spec(topic, policies)
-    park = park_on(transport, spec, deadlines) if spec else _nowhere
-    return DeadLetter(spec.name if spec else None, park, policies.on_exhausted, counts)
+    insist = Insist(park_on(transport, spec, shared.deadlines) if spec else _nowhere, shared.stuck)
+    attempts = retry_policy(topic, policies).max_attempts
+    return DeadLetter(
+        spec.name if spec else None, insist, policies.on_exhausted, shared.counts, max_attempts=attempts
+    )
+
+
+def postpone_of(transport: Transport, topic: Topic[Any], policies: Policies, shared: Shared) -> Postpone:
+    """Where the group's failed events of a topic wait."""
+    levels = own_topics(topic, policies).levels
+    if not levels:
+        return in_place
+    insists = [Insist(park_on(transport, level, shared.deadlines), shared.stuck) for level in levels]
+    return Delayed(levels, insists)
 
 
 def chain(
@@ -103,17 +82,17 @@ def chain(
     calls: Calls,
     *,
     policies: Policies,
-    counts: Counts,
-    deadlines: Deadlines,
+    shared: Shared,
     validate: Validator | None,
 ) -> HandleNext:
     """The topic's chain, ending in the handlers."""
     reader = Reader(topic, transport.features)
+    postpone = postpone_of(transport, topic, policies, shared)
     layers: list[Middleware] = [
-        dead_letter_of(transport, topic, policies, counts, deadlines),
-        Read(reader, calls.keys(), topic.unknown_events, policies.unhandled, counts),
+        dead_letter_of(transport, topic, policies, shared),
+        Read(reader, calls.keys(), topic.unknown_events, policies.unhandled, shared.counts),
         *policies.middleware,
-        RetryInPlace(retry_policy(topic, policies), counts),
+        Attempts(retry_policy(topic, policies), shared.counts, shared.breaker, postpone),
     ]
     if policies.timeout is not None:
         layers.append(Timeout(policies.timeout))

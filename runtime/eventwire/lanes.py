@@ -1,7 +1,8 @@
 """Lanes: deliveries of one key one after the other, of different keys concurrently.
 
-No task is made per delivery: a fixed number of runners take the lanes that have work. A runner that is woken wakes the
-next only while work is left, so handlers that never wait cost one task switch per batch.
+No task is made per delivery: runners take the lanes that have work, `concurrency` of them at once. A runner that is
+woken wakes the next only while work is left, so handlers that never wait cost one task switch per batch. One that waits
+before a retry gives its place to another meanwhile: events that wait hold up nobody but their own keys.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable
+from contextlib import suppress
+from contextvars import Context, copy_context
 from typing import TypeAlias
 
 from eventwire.errors import WorkerStopped
@@ -36,9 +39,10 @@ class Lane(deque[Delivery]):
 class Runner:
     """One of the tasks that handle deliveries, and what it is doing."""
 
-    __slots__ = ("_abandoned", "_cancels", "_napping", "delivery", "task")
+    __slots__ = ("_abandoned", "_cancels", "_napping", "_places", "delivery", "task")
 
-    def __init__(self) -> None:
+    def __init__(self, places: Places) -> None:
+        self._places = places
         self.delivery: Delivery | None = None
         self.task: asyncio.Task[None] | None = None
         self._abandoned = False
@@ -52,12 +56,22 @@ class Runner:
         self._cancels = 0
 
     async def sleep(self, seconds: float) -> None:
-        """Wait before a retry. Ends as cancelled, the delivery given back, when the lanes drain."""
+        """Wait before a retry, another runner in its place. Ends as cancelled when the lanes drain."""
+        self._places.leave()
+        try:
+            await self.wait(asyncio.sleep(seconds))
+        except BaseException:
+            self._places.force()
+            raise
+        await self.wait(self._places.enter())
+
+    async def wait(self, awaited: Awaitable[object]) -> None:
+        """Wait, keeping its place. Ends as cancelled, the delivery given back, when the lanes drain."""
         if self._abandoned or self.cancelled():
             self.cancel()
         self._napping = True
         try:
-            await asyncio.sleep(seconds)
+            await awaited
         finally:
             self._napping = False
 
@@ -88,6 +102,80 @@ class Runner:
             raise asyncio.CancelledError
 
 
+class Places:
+    """How many runners may handle at once. Who waits for a retry leaves its place, and comes back when one is vacant.
+
+    `left` is called when somebody left.
+    """
+
+    __slots__ = ("_back", "_left", "_taken", "_total", "away")
+
+    def __init__(self, total: int, left: Callable[[], None]) -> None:
+        self._total = total
+        self._taken = 0
+        self._back: deque[asyncio.Future[None]] = deque()
+        self._left = left
+        self.away = 0
+        """How many left and are not back."""
+
+    @property
+    def free(self) -> bool:
+        """Whether there is a place for somebody new: who comes back goes first."""
+        return not self._back and self._taken < self._total
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody waits to come back."""
+        return bool(self._back)
+
+    @property
+    def runners(self) -> int:
+        """How many runners are of use."""
+        return self._total + self.away
+
+    def take(self) -> None:
+        """Take a free place."""
+        self._taken += 1
+
+    def give_up(self) -> None:
+        """Give a place to who waits for one, or leave it free."""
+        self._taken -= 1
+        while self._back and self._taken < self._total:
+            waiter = self._back.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                self._taken += 1
+
+    def leave(self) -> None:
+        """Give the place up for a while."""
+        self.away += 1
+        self.give_up()
+        self._left()
+
+    def force(self) -> None:
+        """Be back at once, place or not: for a delivery that only ends."""
+        self.away -= 1
+        self._taken += 1
+
+    async def enter(self) -> None:
+        """Come back when there is a place, first come first served; when cancelled at once."""
+        if self.free:
+            self.force()
+            return
+        waiter = asyncio.get_running_loop().create_future()
+        self._back.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter.cancelled():  # else it was given a place just before
+                self._taken += 1
+                with suppress(ValueError):
+                    self._back.remove(waiter)
+            raise
+        finally:
+            self.away -= 1
+
+
 class Lanes:
     """Handles deliveries, up to `concurrency` at once. For one event loop; `run` once."""
 
@@ -98,7 +186,10 @@ class Lanes:
         self._ready: deque[Lane] = deque()
         self._idle: deque[asyncio.Future[None]] = deque()
         self._waking = False
-        self._runners = [Runner() for _ in range(concurrency)]
+        self._runners: list[Runner] = []
+        self._places = Places(concurrency, self._wake_one)
+        self._group: asyncio.TaskGroup | None = None
+        self._context = copy_context()
         self._settled = asyncio.Event()
         self.waiting = 0
         """How many deliveries wait or are being handled."""
@@ -106,8 +197,12 @@ class Lanes:
     async def run(self) -> None:
         """Handle what is put until cancelled. Raises, after cancelling the rest, what a handling raises."""
         async with asyncio.TaskGroup() as group:
-            for runner in self._runners:
-                runner.task = group.create_task(self._run(runner))
+            self._group, self._context = group, copy_context()
+            try:
+                self._wake_one()
+                await asyncio.get_running_loop().create_future()
+            finally:
+                self._group = None
 
     def put(self, deliveries: Iterable[Delivery]) -> None:
         """Add deliveries, a partition's in offset order. The consumer's `max_uncommitted` is the bound."""
@@ -176,23 +271,45 @@ class Lanes:
                 self.waiting -= 1
                 delivery.release()
 
+    def _start(self, group: asyncio.TaskGroup) -> None:
+        runner = Runner(self._places)
+        self._runners.append(runner)
+        # In the context of the lanes, not of the handler that happens to be the one to wait.
+        context: Context = self._context.copy()
+        runner.task = group.create_task(self._run(runner), context=context)
+
     async def _run(self, runner: Runner) -> None:
+        try:
+            await self._work(runner)
+        except BaseException:
+            self._group = None  # it ends them all
+            raise
+        finally:
+            self._runners.remove(runner)
+
+    async def _work(self, runner: Runner) -> None:
+        """Take lanes as long as there is use for one more runner."""
         loop = asyncio.get_running_loop()
         began = loop.time()
+        self._waking = False
         while True:
-            if not self._ready:
+            if not self._ready or not self._places.free:
+                if len(self._runners) > self._places.runners:
+                    return
                 await self._next(loop)
                 began = loop.time()
                 continue
             lane = self._ready.popleft()
+            self._places.take()
             self._wake_one()
             turn = len(lane)  # what comes in meanwhile waits behind the other lanes
             while lane and turn > 0:
-                turn -= 1
+                turn = 0 if self._places.wanted else turn - 1
                 await self._one(lane, runner)
                 if loop.time() - began > _SLICE:
                     await asyncio.sleep(0)
                     began = loop.time()
+            self._places.give_up()
             if lane:
                 self._ready.append(lane)
             elif lane.key is not None:
@@ -227,7 +344,7 @@ class Lanes:
             delivery.ack(failure)
 
     def _wake_one(self) -> None:
-        if self._waking or not self._ready:
+        if self._waking or not self._ready or not self._places.free:
             return
         while self._idle:
             waiter = self._idle.popleft()
@@ -235,6 +352,9 @@ class Lanes:
                 waiter.set_result(None)
                 self._waking = True
                 return
+        if self._group is not None and len(self._runners) < self._places.runners:
+            self._waking = True
+            self._start(self._group)
 
 
 def _within(delivery: Delivery, partitions: Collection[TopicPartition] | None) -> bool:

@@ -117,6 +117,8 @@ class LogDelivery:
         self.offset = offset
         self.attempt = attempt
 
+    deaths = 0
+
     def ack(self, error: Exception | None = None) -> None:
         """See Delivery.ack."""
         held, self.held = self.held, None

@@ -79,6 +79,22 @@ class RetryPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class BreakerPolicy:
+    """When a worker stops trying, because the fault is not the events'. Waits are in seconds.
+
+    It opens at once for a transient fault, and after `failures` failed attempts over at least `keys` keys with no success
+    in between. While it is open nothing is begun; after the wait one attempt is made. If that succeeds all goes on, else
+    the wait grows by `backoff_multiplier` up to `max_backoff`.
+    """
+
+    failures: int = 20
+    keys: int = 5
+    initial_backoff: float = 0.2
+    max_backoff: float = 30.0
+    backoff_multiplier: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLetterPolicy:
     """Where an event goes that no attempt could handle. `{topic}` and `{group}` are filled in."""
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Awaitable
 from typing import Any, Generic, Self, TypeVar, cast
 
 from eventwire.context import Context, Origin
 from eventwire.counts import Counts
 from eventwire.deadline import Deadlines
-from eventwire.dispatch import Policies, dead_letter_of
+from eventwire.dispatch import Shared, dead_letter_of
 from eventwire.errors import Reject
+from eventwire.group import Policies
 from eventwire.middleware.base import handle_chain
+from eventwire.middleware.breaker import Breaker
 from eventwire.middleware.dead_letter import DeadLetter
 from eventwire.middleware.read import Read
 from eventwire.middleware.validation import Validation
+from eventwire.policy import BreakerPolicy
 from eventwire.route import Validator
 from eventwire.topic import Topic
 from eventwire.transport import Consumer, Delivery, Transport
@@ -69,7 +73,8 @@ class Pull(Generic[E_co]):
         self._group = policies.group
         self._consumer = consumer
         self._ready: deque[Delivery] = deque()
-        self._dead_letter = dead_letter_of(transport, topic, policies, self.counts, Deadlines(30.0))
+        shared = Shared(self.counts, Breaker(BreakerPolicy()), Deadlines(30.0))
+        self._dead_letter = dead_letter_of(transport, topic, policies, shared)
         reader = Reader(topic, transport.features)
         read = Read(reader, topic.events, topic.unknown_events, policies.unhandled, self.counts)
         checks = [Validation(validate)] if validate is not None else []
@@ -99,6 +104,9 @@ class _Patient:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+    async def wait(self, awaited: Awaitable[object]) -> None:
+        await awaited
 
 
 async def _nothing(_: Context) -> None:

@@ -11,17 +11,29 @@ from contextlib import AsyncExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Self, cast
 
-from eventwire.binding import bind
+from eventwire.binding import Calls, bind
 from eventwire.bus import Bus
 from eventwire.context import Context
 from eventwire.counts import Counts
 from eventwire.deadline import Deadlines
-from eventwire.dispatch import Policies, chain, dead_letter_spec
+from eventwire.dispatch import Shared, chain
 from eventwire.errors import Closed, ConfigurationError, EventwireError
+from eventwire.group import Policies, own_topics
 from eventwire.handler import AnyHandler, HandlerFactory
+from eventwire.holding import Holding
 from eventwire.lanes import Lanes, Runner
-from eventwire.middleware.base import Middleware, checked
-from eventwire.policy import DeadLetterPolicy, OnExhausted, Ordering, RetryPolicy, Start, Unhandled
+from eventwire.middleware.base import HandleNext, Middleware, checked
+from eventwire.middleware.breaker import TRANSIENT, Breaker
+from eventwire.middleware.delayed import attempt_of
+from eventwire.policy import (
+    BreakerPolicy,
+    DeadLetterPolicy,
+    OnExhausted,
+    Ordering,
+    RetryPolicy,
+    Start,
+    Unhandled,
+)
 from eventwire.route import spec_of
 from eventwire.topic import Topic
 from eventwire.transport import Consumer, Delivery, Subscription, TopicPartition, Transport
@@ -38,7 +50,9 @@ class Worker:
     many deliveries are handled at once; those of one key of an ordered topic always one after the other. `timeout`:
     seconds for one attempt, None for no limit. `retry`, `dead_letter`: the group's own policies instead of the topics'.
     `on_exhausted`: what happens to an event that no attempt could handle where the dead letter is disabled.
-    `unhandled`: what happens to events that no handler overrides. `start`: where a group that never read begins.
+    `transient`: classes of errors that are no fault of an event: they count as no attempt, and pause the handling until
+    an attempt succeeds; `breaker` says when other failures do so, too. `unhandled`: what happens to events that no
+    handler overrides. `start`: where a group that never read begins.
     `max_uncommitted`: per partition, the bound on what is fetched and not settled. `commit_interval`: seconds between
     settlements at the broker. `grace`: seconds that a stopping worker gives its handlers.
 
@@ -56,6 +70,8 @@ class Worker:
         retry: RetryPolicy | None = None,
         dead_letter: DeadLetterPolicy | None = None,
         on_exhausted: OnExhausted = OnExhausted.STOP,
+        transient: Sequence[type[Exception]] = TRANSIENT,
+        breaker: BreakerPolicy | None = None,
         unhandled: Unhandled = Unhandled.SKIP,
         start: Start = Start.EARLIEST,
         max_uncommitted: int = 1000,
@@ -87,20 +103,15 @@ class Worker:
                 "two of the handlers' topics have one name: write a worker for each, or give one another name"
             )
         self._ordered = {name for name, topic in self._topics.items() if topic.ordering is Ordering.PER_KEY}
-        deadlines = Deadlines(_SETTLE_TIMEOUT)
-        self._chains = {
-            topic.name: chain(
-                bus.transport(topic),
-                topic,
-                calls,
-                policies=self._policies,
-                counts=self.counts,
-                deadlines=deadlines,
-                validate=bus.validate,
-            )
-            for topic, calls in self._bound.items()
-        }
+        self._breaker = Breaker(breaker or BreakerPolicy(), tuple(transient))
+        self._shared = Shared(self.counts, self._breaker, Deadlines(_SETTLE_TIMEOUT))
+        self._own = {topic: own_topics(topic, self._policies) for topic in self._bound}
+        self._retried: frozenset[str] = frozenset()
+        self._chains = {topic.name: self._chain(topic, calls) for topic, calls in self._bound.items()}
+        self._take_own_topics()
         self._lanes = Lanes(self._handle, self._lane_of, concurrency)
+        delays = {spec.name: spec.delay for own in self._own.values() for spec in own.levels}
+        self._holding = Holding(delays, self._lanes.put)
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
         self._reading = asyncio.Event()
@@ -108,6 +119,24 @@ class Worker:
         self._background: asyncio.Task[None] | None = None
         self._host: asyncio.Task[Any] | None = None
         self._interrupted = False
+
+    def _chain(self, topic: Topic[Any], calls: Calls) -> HandleNext:
+        return chain(
+            self._bus.transport(topic),
+            topic,
+            calls,
+            policies=self._policies,
+            shared=self._shared,
+            validate=self._bus.validate,
+        )
+
+    def _take_own_topics(self) -> None:
+        """What comes from a group's own topics is handled as what comes from the topic itself."""
+        own = {spec.name: topic.name for topic, topics in self._own.items() for spec in topics.read}
+        self._retried = frozenset(own)
+        self._ordered |= {name for name, of in own.items() if of in self._ordered}
+        self._topics |= {name: self._topics[of] for name, of in own.items()}
+        self._chains |= {name: self._chains[of] for name, of in own.items()}
 
     @property
     def bus(self) -> Bus:
@@ -215,8 +244,7 @@ class Worker:
     async def _by_transport(self) -> dict[Transport, list[Topic[Any]]]:
         found: dict[Transport, list[Topic[Any]]] = {}
         for topic in self._bound:
-            dead_letter = dead_letter_spec(topic, self._policies)
-            transport = await self._bus.join(topic, self._policies.group, dead_letter)
+            transport = await self._bus.join(topic, self._policies.group, self._own[topic].all)
             found.setdefault(transport, []).append(topic)
         return found
 
@@ -226,7 +254,7 @@ class Worker:
         consumer = await transport.subscribe(
             Subscription(
                 self._policies.group,
-                tuple(spec_of(topic) for topic in topics),
+                tuple(spec for topic in topics for spec in (spec_of(topic), *self._own[topic].read)),
                 start=self._start,
                 max_uncommitted=self._max_uncommitted,
                 commit_interval=self._commit_interval,
@@ -257,7 +285,7 @@ class Worker:
 
     async def _take_in(self, consumer: Consumer) -> None:
         while True:
-            self._lanes.put(await consumer.fetch(_FETCH))
+            self._holding.pass_on(await consumer.fetch(_FETCH))
             await asyncio.sleep(0)  # a consumer that always has messages must not starve the handlers
 
     def _lane_of(self, delivery: Delivery) -> tuple[str, int, bytes | None] | None:
@@ -267,13 +295,17 @@ class Worker:
     async def _handle(self, delivery: Delivery, runner: Runner) -> Exception | None:
         name = delivery.message.topic
         context = Context(self._bus, self._topics[name], self._policies.group, delivery, runner)
+        if name in self._retried:
+            context.attempt += attempt_of(delivery.message) - 1
         await self._chains[name](context)
         return context.failure
 
     async def _revoked(self, partitions: Collection[TopicPartition]) -> None:
+        self._holding.give_back(partitions)
         await self._lanes.drain(partitions, self._grace / 2)
 
     async def _drain(self, seconds: float) -> None:
+        self._holding.give_back(None)
         drain = asyncio.create_task(self._lanes.drain(None, seconds))
         now = asyncio.create_task(self._stop_now.wait())
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from eventwire.message import Message
 
 
@@ -36,3 +38,6 @@ class NoSleep:
 
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
+
+    async def wait(self, awaited: Awaitable[object]) -> None:
+        await awaited

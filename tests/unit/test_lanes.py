@@ -329,3 +329,80 @@ async def test_a_wait_that_begins_while_the_lanes_drain_ends_at_once() -> None:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert (delivery.settled, after.settled) == ("released", None)
+
+
+async def test_who_waits_for_a_retry_leaves_its_place_to_others() -> None:
+    go, others = asyncio.Event(), asyncio.Event()
+
+    async def handle(delivery: Delivery, runner: Runner) -> None:
+        if delivery.message.key == b"waits":
+            await runner.sleep(3600 if not go.is_set() else 0)
+        elif delivery.offset == 99:
+            others.set()
+
+    waiting = [FakeDelivery(b"waits", partition=number) for number in range(50)]
+    async with running(handle, concurrency=2) as lanes:
+        lanes.put([*waiting, *(FakeDelivery(b"k", offset=offset) for offset in range(100))])
+        await others.wait()
+        await lanes.drain(None, 60)
+    assert {each.settled for each in waiting} == {"released"}
+
+
+@settings(max_examples=50, deadline=None)
+@given(naps=st.lists(st.lists(st.booleans(), max_size=4), max_size=30), concurrency=st.integers(1, 4))
+def test_who_comes_back_from_a_wait_finds_no_more_than_the_bound_at_work(
+    naps: Sequence[Sequence[bool]], concurrency: int
+) -> None:
+    """Each delivery does steps, some of them waits for a retry; the naps are over at once, in any order."""
+    at_work, most = 0, 0
+
+    async def handle(delivery: Delivery, runner: Runner) -> None:
+        nonlocal at_work, most
+        at_work += 1
+        for nap in naps[delivery.offset or 0]:
+            most = max(most, at_work)
+            if nap:
+                at_work -= 1
+                await runner.sleep(0)
+                at_work += 1
+            else:
+                await asyncio.sleep(0)
+        at_work -= 1
+
+    deliveries = [FakeDelivery(b"%d" % offset, offset=offset) for offset in range(len(naps))]
+
+    async def main() -> None:
+        async with running(handle, concurrency) as lanes:
+            lanes.put(deliveries)
+            await lanes.idle()
+
+    asyncio.run(main())
+    assert most <= concurrency
+    assert [each.settled for each in deliveries] == ["acked"] * len(naps)
+
+
+async def test_a_place_that_is_waited_for_may_be_given_up_on() -> None:
+    """A drain ends also those that slept enough and wait for a place behind a handler that takes its time."""
+    busy, release = asyncio.Event(), asyncio.Event()
+
+    async def handle(delivery: Delivery, runner: Runner) -> None:
+        if delivery.message.key == b"long":
+            busy.set()
+            await release.wait()
+        else:
+            await runner.sleep(0)
+
+    napper, long = FakeDelivery(b"nap"), FakeDelivery(b"long")
+    async with running(handle, concurrency=1) as lanes:
+        lanes.put([napper, long])
+        await busy.wait()
+        for _turn in range(5):
+            await asyncio.sleep(0)  # the nap is over, and its place is taken
+        drain = asyncio.create_task(lanes.drain(None, 60))
+        for _turn in range(5):
+            await asyncio.sleep(0)
+        ended = napper.settled
+        release.set()
+        await drain
+    assert ended == "released"
+    assert (napper.settled, long.settled) == ("released", "acked")

@@ -197,13 +197,13 @@ async def test_a_handler_that_never_returns_times_out(bus: Bus) -> None:
     assert letter.header("eventwire_dead_error") == HandlerTimeout.__name__.encode()
 
 
-async def test_a_handlers_own_timeout_error_is_an_ordinary_failure(bus: Bus) -> None:
+async def test_a_handlers_own_timeout_error_is_not_the_worker_s(bus: Bus) -> None:
     def timed_out(_: Placed, __: Context) -> None:
         raise TimeoutError("the database")
 
-    async with Worker(
-        bus, Orders(timed_out), group="g", timeout=60, retry=RetryPolicy(max_attempts=1)
-    ) as worker:
+    once = RetryPolicy(max_attempts=1)
+    worker = Worker(bus, Orders(timed_out), group="g", timeout=60, retry=once, transient=())
+    async with worker:
         await OrdersPublisher(bus).publish(Placed("7"))
         await settled(worker, 1)
     (letter,) = await dead_letters(bus, "shop.v1.g.dead", 1)
@@ -418,8 +418,8 @@ def test_a_handler_class_in_the_place_of_an_instance_is_refused() -> None:
         Worker(Bus("memory://"), Orders, group="g")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
-def test_delayed_retry_is_refused_until_there_is_one() -> None:
-    with pytest.raises(CapabilityError, match="delayed retry"):
+def test_delayed_retry_of_an_ordered_topic_is_refused() -> None:
+    with pytest.raises(CapabilityError, match="ordered per key"):
         Worker(Bus("memory://"), Orders(), group="g", retry=RetryPolicy(mode=RetryMode.DELAYED))
 
 

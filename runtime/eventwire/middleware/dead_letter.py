@@ -7,54 +7,64 @@ from __future__ import annotations
 
 import logging
 import time
-from itertools import count
-from typing import Protocol
 
 from eventwire.context import Context
 from eventwire.counts import Counts
-from eventwire.errors import PublishError, ReadError, Reject, TooLarge, WorkerStopped
+from eventwire.errors import HandlerDied, ReadError, Reject, WorkerStopped
 from eventwire.message import Headers, Message
 from eventwire.middleware.base import HandleNext, Middleware
-from eventwire.middleware.retry import backoff
-from eventwire.policy import OnExhausted, RetryPolicy
+from eventwire.middleware.delayed import origin_of
+from eventwire.middleware.insist import Insist
+from eventwire.policy import OnExhausted
 from eventwire.wire.attributes import rfc3339
 
 _log = logging.getLogger("eventwire.dead_letter")
-_AGAIN = RetryPolicy(initial_backoff=0.5, max_backoff=30.0)
+_OURS = ("eventwire_dead_", "eventwire_retry_")
 _SHOWN = 1000
 """Characters of an error's text that are kept."""
 POINTER = "application/vnd.eventwire.pointer"
 """Content type of a dead letter whose body was too large: the origin headers say where the event is."""
 
 
-class Park(Protocol):
-    """Publishes to the group's dead letter topic. Raises PublishError."""
-
-    async def __call__(self, message: Message) -> None:
-        """Publish."""
-        ...
-
-
 class DeadLetter(Middleware):
     """Catches what could not be handled. Raises WorkerStopped where policy allows nothing else.
 
     Publishing the dead letter is tried again for ever, with backoff: the event is not acknowledged before it is safe.
+    An event that processes died of `max_attempts` times is set aside before anything of it is looked at.
     """
 
-    def __init__(self, name: str | None, park: Park, on_exhausted: OnExhausted, counts: Counts) -> None:
+    def __init__(
+        self,
+        name: str | None,
+        insist: Insist,
+        on_exhausted: OnExhausted,
+        counts: Counts,
+        *,
+        max_attempts: int,
+    ) -> None:
         self._name = name
-        self._park = park
+        self._insist = insist
         self._on_exhausted = on_exhausted
         self._counts = counts
+        self._max_attempts = max_attempts
 
     async def on_handle(self, context: Context, call_next: HandleNext) -> None:
         """Handle, or set aside."""
         try:
+            if context.attempt > self._max_attempts:
+                self._refuse(context)
             await call_next(context)
         except WorkerStopped:
             raise
         except Exception as error:  # noqa: BLE001  whatever a handler raises, its event must not be lost
             await self.set_aside(context, error)
+
+    def _refuse(self, context: Context) -> None:
+        context.attempt = self._max_attempts
+        raise HandlerDied(
+            f"{context.delivery.deaths} processes ended while they handled this event and no other: killed, out of "
+            "memory, or a crash"
+        )
 
     async def set_aside(self, context: Context, error: Exception) -> None:
         """Dead-letter a delivery, or stop or drop where there is no dead letter."""
@@ -62,7 +72,7 @@ class DeadLetter(Middleware):
             self._without(context, error)
             self._counts.dropped += 1
         else:
-            await self._publish(context, dead_letter(context, error, self._name))
+            await self._insist.publish(dead_letter(context, error, self._name), context, pointer)
             self._counts.dead_lettered += 1
             _log.warning(
                 "dead letter %s: event %s of %s, group %s, after %d attempts: %s: %.200s",
@@ -79,25 +89,6 @@ class DeadLetter(Middleware):
         if self._on_exhausted is OnExhausted.STOP:
             raise WorkerStopped(text) from error
         _log.error("dropped: %s", text, exc_info=_traceback_of(error))
-
-    async def _publish(self, context: Context, message: Message) -> None:
-        whole = message
-        for attempt in count(1):
-            try:
-                await self._park(message)
-            except PublishError as error:
-                if isinstance(error, TooLarge) and message is whole:
-                    message = pointer(whole)
-                    continue
-                _log.error(
-                    "dead letter %s: attempt %d to publish failed, trying again: %s",
-                    self._name,
-                    attempt,
-                    error,
-                )
-                await context.sleep(backoff(_AGAIN, attempt, 0.5))
-            else:
-                return
 
 
 def _traceback_of(error: Exception) -> Exception | None:
@@ -126,16 +117,17 @@ def pointer(message: Message) -> Message:
 
 
 def _without_ours(headers: Headers) -> Headers:
-    """Headers of an earlier dead letter, or forged ones, must not be taken for this one's."""
-    return tuple(header for header in headers if not header[0].startswith("eventwire_dead_"))
+    """Headers of an earlier dead letter or retry, or forged ones, must not be taken for this one's."""
+    return tuple(header for header in headers if not header[0].startswith(_OURS))
 
 
 def _reasons(context: Context, error: Exception) -> Headers:
+    partition, offset = origin_of(context)
     reasons = {
         "topic": context.topic.name,
         "group": context.group,
-        "partition": str(context.partition),
-        "offset": "" if context.offset is None else str(context.offset),
+        "partition": partition,
+        "offset": offset,
         "attempts": str(context.attempt),
         "error": type(error).__name__,
         "reason": str(error)[:_SHOWN],

@@ -52,7 +52,10 @@ class Read(Middleware):
             return
         context.parse()
         await call_next(context)
-        self._counts.handled += 1
+        if context.postponed:
+            self._counts.postponed += 1
+        else:
+            self._counts.handled += 1
 
     def _refuse_unknown(self, context: Context, error: UnknownEvent) -> None:
         if self._unknown is UnknownEvents.DEAD_LETTER:

@@ -7,6 +7,7 @@ import pytest
 from eventwire import Context, Message, OnExhausted, PublishFailed, TooLarge, WorkerStopped
 from eventwire.counts import Counts
 from eventwire.middleware.dead_letter import POINTER, DeadLetter
+from eventwire.middleware.insist import Insist
 from tests.unit.fakes import FakeDelivery, NoSleep
 from tests.unit.shop import ORDERS
 
@@ -32,6 +33,10 @@ def context(sleeper: NoSleep) -> Context:
     return Context(bus, ORDERS, "g", delivery, sleeper)
 
 
+def letters(name: str, park: Park, on_exhausted: OnExhausted, counts: Counts) -> DeadLetter:
+    return DeadLetter(name, Insist(park, {}), on_exhausted, counts, max_attempts=3)
+
+
 async def fails(_: Context) -> None:
     raise ValueError("no")
 
@@ -39,7 +44,7 @@ async def fails(_: Context) -> None:
 async def test_a_publish_that_fails_is_tried_again_with_backoff() -> None:
     sleeper, park, counts = NoSleep(), Park(*[PublishFailed("down")] * 3), Counts()
     there = context(sleeper)
-    await DeadLetter("dead", park, OnExhausted.STOP, counts).on_handle(there, fails)
+    await letters("dead", park, OnExhausted.STOP, counts).on_handle(there, fails)
     (letter,) = park.parked
     assert (letter.body, letter.header("x"), letter.header("eventwire_dead_reason")) == (
         b"whole",
@@ -53,7 +58,7 @@ async def test_a_publish_that_fails_is_tried_again_with_backoff() -> None:
 
 async def test_what_is_too_large_becomes_a_pointer_to_its_origin() -> None:
     sleeper, park = NoSleep(), Park(TooLarge("big"))
-    await DeadLetter("dead", park, OnExhausted.STOP, Counts()).on_handle(context(sleeper), fails)
+    await letters("dead", park, OnExhausted.STOP, Counts()).on_handle(context(sleeper), fails)
     (letter,) = park.parked
     assert (letter.content_type, letter.header("eventwire_dead_body_size")) == (POINTER, b"5")
     assert (letter.header("eventwire_dead_topic"), letter.header("eventwire_dead_offset")) == (
@@ -65,7 +70,7 @@ async def test_what_is_too_large_becomes_a_pointer_to_its_origin() -> None:
 
 async def test_a_pointer_that_is_too_large_waits_like_any_failure() -> None:
     sleeper, park = NoSleep(), Park(*[TooLarge("big")] * 3)
-    await DeadLetter("dead", park, OnExhausted.STOP, Counts()).on_handle(context(sleeper), fails)
+    await letters("dead", park, OnExhausted.STOP, Counts()).on_handle(context(sleeper), fails)
     assert len(sleeper.slept) == 2
     assert park.parked[0].header("eventwire_dead_body_size") == b"5"
 
@@ -76,5 +81,5 @@ async def test_a_stop_is_no_failure_of_the_event() -> None:
 
     park = Park()
     with pytest.raises(WorkerStopped):
-        await DeadLetter("dead", park, OnExhausted.STOP, Counts()).on_handle(context(NoSleep()), stop)
+        await letters("dead", park, OnExhausted.STOP, Counts()).on_handle(context(NoSleep()), stop)
     assert park.parked == []

@@ -1,0 +1,57 @@
+"""Publishing what must not be lost: again and again until it is confirmed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from itertools import count
+from typing import Protocol
+
+from eventwire.context import Context
+from eventwire.errors import PublishError, TooLarge
+from eventwire.message import Message
+from eventwire.middleware.backoff import backoff
+from eventwire.policy import RetryPolicy
+
+_log = logging.getLogger("eventwire.insist")
+_AGAIN = RetryPolicy(initial_backoff=0.5, max_backoff=30.0)
+
+
+class Park(Protocol):
+    """Publishes to one of the group's own topics. Raises PublishError."""
+
+    async def __call__(self, message: Message) -> None:
+        """Publish."""
+        ...
+
+
+class Insist:
+    """Publishes on behalf of deliveries, which are not acknowledged before. Tries for ever, with backoff.
+
+    `stuck` tells, by topic, what keeps publishes from being confirmed just now; it may be shared.
+    """
+
+    def __init__(self, park: Park, stuck: dict[str, str]) -> None:
+        self._park = park
+        self._stuck = stuck
+
+    async def publish(
+        self, message: Message, context: Context, smaller: Callable[[Message], Message]
+    ) -> None:
+        """Return when the broker has it. What is too large is replaced, once, by `smaller` of it; that may raise."""
+        whole = message
+        for attempt in count(1):
+            try:
+                await self._park(message)
+            except PublishError as error:
+                if isinstance(error, TooLarge) and message is whole:
+                    message = smaller(whole)
+                    continue
+                _log.error(
+                    "%s: attempt %d to publish failed, trying again: %s", message.topic, attempt, error
+                )
+                self._stuck[message.topic] = str(error)
+                await context.sleep(backoff(_AGAIN, attempt, 0.5))
+            else:
+                self._stuck.pop(message.topic, None)
+                return
