@@ -82,9 +82,9 @@ class RetryPolicy:
 class BreakerPolicy:
     """When a worker stops trying, because the fault is not the events'. Waits are in seconds.
 
-    It opens at once for a transient fault, and after `failures` failed attempts over at least `keys` keys with no success
-    in between. While it is open nothing is begun; after the wait one attempt is made. If that succeeds all goes on, else
-    the wait grows by `backoff_multiplier` up to `max_backoff`.
+    It opens at once for a transient fault, and after `failures` failed attempts over at least `keys` keys with no
+    success in between. While it is open nothing is begun; after the wait one attempt is made. If that succeeds all goes
+    on, else the wait grows by `backoff_multiplier` up to `max_backoff`.
     """
 
     failures: int = 20

@@ -1,7 +1,7 @@
 """Delayed retry: a failed event waits in a queue of its group, and the next is handled meanwhile.
 
-What is published there is the original, body, key and headers, with headers of ours. They are trusted on the group's own
-topics only: anybody may write them on the topic itself.
+What is published there is the original, body, key and headers, with headers of ours. They are trusted on the group's
+own topics only: anybody may write them on the topic itself.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ _log = logging.getLogger("eventwire.retry")
 
 
 Postpone: TypeAlias = Callable[[Context, float], Awaitable[bool]]
-"""Lets an event wait so many seconds for its next attempt. True when it has waited and goes on here, False when it was put
-elsewhere and this delivery is done with."""
+"""Lets an event wait so many seconds for its next attempt. True when it has waited and goes on here, False when it was
+put elsewhere and this delivery is done with."""
 
 
 async def in_place(context: Context, seconds: float) -> bool:
