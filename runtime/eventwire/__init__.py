@@ -42,6 +42,7 @@ from eventwire.errors import (
     WorkerStopped,
 )
 from eventwire.handler import Handler, HandlerFactory, SyncHandler
+from eventwire.health import BrokerHealth, WorkerHealth
 from eventwire.message import Headers, Message, Receipt
 from eventwire.middleware.base import HandleNext, Middleware, PublishNext
 from eventwire.middleware.breaker import TRANSIENT
@@ -71,6 +72,7 @@ __all__ = [
     "BlockingPublisher",
     "BreakerPolicy",
     "BrokerError",
+    "BrokerHealth",
     "Bus",
     "CapabilityError",
     "Closed",
@@ -136,5 +138,6 @@ __all__ = [
     "ValidationFailed",
     "WireFormat",
     "Worker",
+    "WorkerHealth",
     "WorkerStopped",
 ]

@@ -14,8 +14,9 @@ from eventwire.batch import BatchReceipt
 from eventwire.blocking import BlockingBus
 from eventwire.context import Context
 from eventwire.deadline import Deadlines
-from eventwire.errors import Closed, ConfigurationError, PublishError
+from eventwire.errors import Closed, ConfigurationError, EventwireError, PublishError
 from eventwire.group import Policies, own_topics
+from eventwire.health import BrokerHealth
 from eventwire.links import make_transport
 from eventwire.message import Message, Receipt
 from eventwire.middleware.base import Middleware, checked
@@ -70,7 +71,8 @@ class Bus:
                 f"session_headers: {', '.join(taken)} are each event's own and not carried on"
             )
         options = DriverOptions(producer or {}, consumer or {}, admin or {})
-        self._shown = ", ".join(f"{name}={BrokerUrl.parse(text)}" for name, text in urls.items())
+        self._urls = {name: str(BrokerUrl.parse(text)) for name, text in urls.items()}
+        self._shown = ", ".join(f"{name}={text}" for name, text in self._urls.items())
         self._transports = {name: make_transport(text, options) for name, text in urls.items()}
         self._declare = declare
         self._service = service
@@ -130,6 +132,25 @@ class Bus:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    async def health(self, *, within: float = 5.0) -> tuple[BrokerHealth, ...]:
+        """Ask every broker for an answer now, for at most so many seconds. Raises Closed unless it is started."""
+        self._require_started()
+        asked = (self._ask(name, transport, within) for name, transport in self._transports.items())
+        return tuple(await asyncio.gather(*asked))
+
+    async def _ask(self, name: str, transport: Transport, within: float) -> BrokerHealth:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        error: str | None = None
+        try:
+            async with asyncio.timeout(within):
+                await transport.ping()
+        except TimeoutError:
+            error = f"no answer within {within:g} s"
+        except EventwireError as failed:
+            error = str(failed)
+        return BrokerHealth(name, self._urls[name], error is None, loop.time() - began, error)
 
     # --- publishing
 

@@ -193,6 +193,8 @@ class Lanes:
         self._settled = asyncio.Event()
         self.waiting = 0
         """How many deliveries wait or are being handled."""
+        self.progress: float | None = None
+        """When a delivery was last done with, by the loop's clock."""
 
     async def run(self) -> None:
         """Handle what is put until cancelled. Raises, after cancelling the rest, what a handling raises."""
@@ -234,6 +236,11 @@ class Lanes:
         for runner in self._busy(partitions):
             runner.cancel()
         await self._finish(partitions, None)
+
+    @property
+    def in_flight(self) -> int:
+        """How many are being handled, those among them that wait for their next attempt."""
+        return len(self._busy(None))
 
     async def idle(self) -> None:
         """Wait until nothing waits and nothing is being handled."""
@@ -306,7 +313,8 @@ class Lanes:
             while lane and turn > 0:
                 turn = 0 if self._places.wanted else turn - 1
                 await self._one(lane, runner)
-                if loop.time() - began > _SLICE:
+                self.progress = now = loop.time()
+                if now - began > _SLICE:
                     await asyncio.sleep(0)
                     began = loop.time()
             self._places.give_up()

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -20,6 +19,7 @@ from eventwire.dispatch import Shared, chain
 from eventwire.errors import Closed, ConfigurationError, EventwireError
 from eventwire.group import Policies, own_topics
 from eventwire.handler import AnyHandler, HandlerFactory
+from eventwire.health import Situation, WorkerHealth, judged
 from eventwire.holding import Holding
 from eventwire.lanes import Lanes, Runner
 from eventwire.middleware.base import HandleNext, Middleware, checked
@@ -35,6 +35,7 @@ from eventwire.policy import (
     Unhandled,
 )
 from eventwire.route import spec_of
+from eventwire.signals import on_stop_signals
 from eventwire.topic import Topic
 from eventwire.transport import Consumer, Delivery, Subscription, TopicPartition, Transport
 
@@ -119,6 +120,8 @@ class Worker:
         self._background: asyncio.Task[None] | None = None
         self._host: asyncio.Task[Any] | None = None
         self._interrupted = False
+        self._consumers: tuple[Consumer, ...] = ()
+        self._ended: BaseException | None = None
 
     def _chain(self, topic: Topic[Any], calls: Calls) -> HandleNext:
         return chain(
@@ -153,6 +156,26 @@ class Worker:
         """What it reads: the topics of its handlers."""
         return tuple(self._bound)
 
+    def health(self) -> WorkerHealth:
+        """How it is. Does no I/O, takes microseconds. For its event loop's thread."""
+        progress = self._lanes.progress
+        stuck = [f"{topic} cannot be written: {why}" for topic, why in self._shared.stuck.items()]
+        return judged(
+            Situation(
+                self._policies.group,
+                started=self._reading.is_set(),
+                stopping=self._stop.is_set(),
+                ended=self._ended,
+                progress=None if progress is None else asyncio.get_running_loop().time() - progress,
+                in_flight=self._lanes.in_flight,
+                waiting=self._lanes.waiting - self._lanes.in_flight + len(self._holding),
+                paused=self._breaker.why,
+                stuck=stuck,
+                consumers=tuple(consumer.health() for consumer in self._consumers),
+                counts=self.counts,
+            )
+        )
+
     # --- life
 
     async def run(self) -> None:
@@ -165,7 +188,7 @@ class Worker:
         Nothing that was not handled is acknowledged.
         """
         self._once()
-        with self._signals():
+        with on_stop_signals(self._signalled):
             await self._run()
 
     def stop(self) -> None:
@@ -226,7 +249,11 @@ class Worker:
                     await self._join(stack, transport, topics)
                     for transport, topics in (await self._by_transport()).items()
                 ]
+                self._consumers = tuple(consumers)
                 await self._work(consumers)
+        except Exception as error:
+            self._ended = error
+            raise
         finally:
             if isinstance(self._pool, ThreadPoolExecutor):
                 self._pool.shutdown(wait=False, cancel_futures=True)
@@ -322,26 +349,6 @@ class Worker:
                 self._concurrency, thread_name_prefix=f"eventwire-{self._policies.group}"
             )
         return self._pool
-
-    @contextmanager
-    def _signals(self) -> Generator[None]:
-        loop = asyncio.get_running_loop()
-        taken: list[signal.Signals] = []
-        try:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, self._signalled)
-                taken.append(number)
-        except (
-            RuntimeError,
-            ValueError,
-            NotImplementedError,
-        ):  # another thread than the main one, or no such signals here
-            _log.debug("signal handlers cannot be set here: stop the worker with stop()")
-        try:
-            yield
-        finally:
-            for number in taken:
-                loop.remove_signal_handler(number)
 
     def _signalled(self) -> None:
         if self._stop.is_set():

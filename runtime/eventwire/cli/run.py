@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from eventwire.errors import EventwireError
+from eventwire.pages import health_pages
 from eventwire.worker import Worker
 
 _FAILED, _USAGE = 1, 2
@@ -32,7 +33,7 @@ def command(argv: Sequence[str]) -> int:
     flags = _parser().parse_args(argv)
     sys.path.insert(0, str(Path.cwd()))
     try:
-        asyncio.run(_run(flags.worker, flags.verbose))
+        asyncio.run(_run(flags.worker, flags.verbose, flags.health_port))
     except _Unusable as error:
         _tell(str(error))
         return _USAGE
@@ -42,11 +43,21 @@ def command(argv: Sequence[str]) -> int:
     return 0
 
 
-async def _run(target: str, verbose: int) -> None:
+async def _run(target: str, verbose: int, health_port: int | None) -> None:
     worker = await _worker(target)
     _show_logs(verbose)
-    async with _told(worker):
+    async with _told(worker), _pages(worker, health_port):
         await worker.run()
+
+
+@asynccontextmanager
+async def _pages(worker: Worker, port: int | None) -> AsyncGenerator[None]:
+    if port is None:
+        yield
+        return
+    async with health_pages(worker, port=port) as served:
+        _tell(f"health on port {served}: /livez, /readyz, /health")
+        yield
 
 
 async def _worker(target: str) -> Worker:
@@ -123,5 +134,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "-v", "--verbose", action="count", default=0, help="show Eventwire's INFO logs, twice: DEBUG, too"
+    )
+    parser.add_argument(
+        "--health-port", type=int, metavar="PORT", help="serve /livez, /readyz and /health there, over HTTP"
     )
     return parser

@@ -1,0 +1,131 @@
+"""Health: how a worker and a bus are, told truthfully.
+
+Alive: a restart would not help. Ready: it reads and handles just now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from eventwire.counts import Counts
+from eventwire.transport import ConsumerHealth
+
+STALLED = 60.0
+"""Seconds without a settled event, though there are some to fetch and nothing is being handled, that are a fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerHealth:
+    """How a worker is, as of now. Times are in seconds."""
+
+    group: str
+    alive: bool
+    """False when only a restart helps: it ended with an error, or it stalls though nothing keeps it from reading."""
+    ready: bool
+    """Connected, reading, and neither paused nor stopping."""
+    reasons: tuple[str, ...]
+    """Why it is not alive or not ready, in words; nothing secret is in them."""
+    connected: bool
+    heartbeat: float | None
+    """How long ago the broker last answered, the longest of its consumers; None before it did."""
+    progress: float | None
+    """How long ago a delivery was last settled; None before the first."""
+    lag: int | None
+    """Events of its partitions that the group has not settled; None when not known."""
+    in_flight: int
+    """Deliveries that are being handled."""
+    waiting: int
+    """Deliveries that were fetched and wait: for their key, for a place, or for their next attempt."""
+    paused: str | None
+    """Why nothing is begun: what the circuit breaker saw. None when it is closed."""
+    consumers: tuple[ConsumerHealth, ...]
+    counts: Counts
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerHealth:
+    """Whether a broker answered just now."""
+
+    name: str
+    url: str
+    """Without password."""
+    connected: bool
+    seconds: float
+    """How long it took to answer, or to give up."""
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What a worker knows of itself. `ended` is the error that it ended with, None while it runs."""
+
+    group: str
+    started: bool
+    stopping: bool
+    ended: BaseException | None
+    progress: float | None
+    in_flight: int
+    waiting: int
+    paused: str | None
+    stuck: Sequence[str]
+    consumers: tuple[ConsumerHealth, ...]
+    counts: Counts
+
+
+def judged(now: Situation) -> WorkerHealth:
+    """The verdict."""
+    dead = tuple(_dead(now))
+    trouble = (*dead, *_unready(now))
+    heartbeats = [each.heartbeat for each in now.consumers if each.heartbeat is not None]
+    return WorkerHealth(
+        group=now.group,
+        alive=not dead,
+        ready=not trouble,
+        reasons=trouble,
+        connected=bool(now.consumers) and all(each.connected for each in now.consumers),
+        heartbeat=max(heartbeats, default=None),
+        progress=now.progress,
+        lag=_lag(now.consumers),
+        in_flight=now.in_flight,
+        waiting=now.waiting,
+        paused=now.paused,
+        consumers=now.consumers,
+        counts=replace(now.counts),
+    )
+
+
+def _dead(now: Situation) -> Iterable[str]:
+    if now.ended is not None:
+        yield f"it ended: {type(now.ended).__name__}: {now.ended}"
+    if _stalls(now):
+        yield f"nothing was settled for {now.progress:.0f} s, though there are events and nothing is being handled"
+
+
+def _stalls(now: Situation) -> bool:
+    """Only where it should progress: connected, with events, unpaused, and nothing in hand that takes its time."""
+    if now.progress is None or now.progress < STALLED or now.paused or now.stopping:
+        return False
+    idle = not now.in_flight and not now.waiting
+    behind = any(each.lag and each.connected and not each.paused for each in now.consumers)
+    return idle and behind
+
+
+def _unready(now: Situation) -> Iterable[str]:
+    if not now.started:
+        yield "it has not started to read"
+    if now.stopping:
+        yield "it is stopping"
+    if now.paused:
+        yield f"paused: {now.paused}"
+    yield from now.stuck
+    for each in now.consumers:
+        if not each.connected:
+            yield each.trouble or "no connection to the broker"
+        elif each.trouble:
+            yield each.trouble
+
+
+def _lag(consumers: Iterable[ConsumerHealth]) -> int | None:
+    known = [each.lag for each in consumers]
+    return None if not known or None in known else sum(lag for lag in known if lag is not None)
