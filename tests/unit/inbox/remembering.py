@@ -17,16 +17,16 @@ class RememberingInbox:
         self.handled: set[InboxKey] = set()
         self.asked: list[InboxKey] = []
         self.checked: list[type[AnyHandler]] = []
-        self.alive = False
+        self.lives: list[str] = []
 
     def check(self, handlers: Sequence[type[AnyHandler]]) -> None:
         self.checked += handlers
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncGenerator[None]:
-        self.alive = True
+        self.lives.append("began")
         yield
-        self.alive = False
+        self.lives.append("ended")
 
     async def once(self, key: InboxKey, context: Context, handle: Handle) -> bool:
         self.asked.append(key)

@@ -99,8 +99,8 @@ async def test_an_inbox_lives_as_long_as_its_worker_works() -> None:
     inbox = RememberingInbox()
     async with Bus("memory://") as bus:
         async with Worker(bus, Orders(), group="billing", inbox=inbox):
-            assert inbox.alive
-        assert not inbox.alive
+            assert inbox.lives == ["began"]
+        assert inbox.lives == ["began", "ended"]
     assert inbox.checked == [Orders]
 
 
