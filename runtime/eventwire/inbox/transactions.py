@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
 
 from eventwire.errors import HandlerError, InboxBusy, InboxUnavailable
-from eventwire.handler import Handler, SyncHandler
+from eventwire.handler import AnyHandler, Handler, SyncHandler
 from eventwire.inbox.base import Handle
 from eventwire.inbox.key import InboxKey
 from eventwire.inbox.table import insertion, selection
@@ -80,7 +80,7 @@ class Attempt:
 class AsyncTransactions:
     """For handlers in the event loop. `patience`: seconds to wait for another delivery of the same event."""
 
-    kind = Handler
+    kind: type[AnyHandler] = Handler
 
     def __init__(self, sessions: async_sessionmaker[Any], patience: float) -> None:
         self._sessions = sessions
@@ -137,7 +137,7 @@ class SyncTransactions:
     does not.
     """
 
-    kind = SyncHandler
+    kind: type[AnyHandler] = SyncHandler
 
     def __init__(self, sessions: sessionmaker[Any]) -> None:
         self._sessions = sessions
