@@ -33,7 +33,7 @@ test: setup ## unit, golden, typing, embedded and real-server tests, then the ma
 check: setup ## ruff, mypy, pyright, buf lint, generated code current, import direction
 	@$(with_tools) $(python) -m tools.check
 
-brokers: setup ## Kafka and RabbitMQ on free ports until Ctrl-C
+brokers: setup ## Kafka, RabbitMQ and PostgreSQL on free ports until Ctrl-C
 	@$(python) -m tools.servers
 
 test-all: setup ## `test`, then other Python versions, lowest and highest dependencies, the wheel and the sdist
