@@ -61,7 +61,7 @@ class Channel:
         return await self._chain(message)
 
     async def publish_many(self, messages: Sequence[Message]) -> Sequence[Receipt | PublishError]:
-        """A batch, its order kept per key; one outcome for each. Raises what a middleware raised, after all are done."""
+        """A batch, its order kept per key; one outcome for each. Raises what a middleware raised, after the last."""
         outcomes = await self.try_many(messages)
         for outcome in outcomes:
             if not isinstance(outcome, Receipt | PublishError):

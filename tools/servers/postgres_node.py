@@ -47,6 +47,7 @@ def node() -> Generator[Server]:
     (port,) = free_ports(1)
     with Supervised("postgres") as supervised:
         data = _folder(supervised.folder)
+        installation = _reachable(installation, supervised.folder)
         env = _environment(installation, supervised.folder)
         programs = installation.programs
         run(_as_user(programs / "initdb", *_layout(data)), cwd=supervised.folder, env=env)
@@ -96,6 +97,17 @@ def _unpacked() -> Installation:
     if programs is None:
         raise Unavailable(f"no postgres in the unpacked package: remove {root} and try again")
     return Installation(programs, root)
+
+
+def _reachable(installation: Installation, folder: Path) -> Installation:
+    """Another user may not look into root's cache: a copy in the server's own folder."""
+    if installation.root is None or os.geteuid() != 0:
+        return installation
+    copy = folder / "packages"
+    shutil.copytree(installation.root / "usr", copy / "usr", symlinks=True)
+    for path in (folder, copy):
+        path.chmod(0o711)
+    return Installation(copy / installation.programs.relative_to(installation.root), copy)
 
 
 def _folder(folder: Path) -> Path:
