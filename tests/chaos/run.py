@@ -82,8 +82,7 @@ class Run:
         """
         deadline, over = time.monotonic() + within, False
         while True:
-            look = time.monotonic() + _LOOK
-            await self.crew.until(lambda look=look: true() or time.monotonic() > look, within, what)
+            await self.crew.until(_or_later(true, time.monotonic() + _LOOK), within, what)
             if true():
                 return
             if over:
@@ -129,3 +128,7 @@ class Run:
         """What the oracle says now."""
         told = publications(self.scene.published)
         return judge(told, self.crew.journal.read().handled, dead=dead, poison=poison)
+
+
+def _or_later(true: Callable[[], bool], moment: float) -> Callable[[], bool]:
+    return lambda: true() or time.monotonic() > moment
