@@ -39,7 +39,7 @@ chaos: setup ## the fault suite in its long form; writes docs/reliability.md (AR
 chaos-mutants: setup ## sabotage: every bar must turn red when its mechanism is broken (ARGS=names of mutants)
 	@$(with_tools) PYTHONPATH=examples/shop/gen $(python) -m tools.chaos mutants $(ARGS)
 
-brokers: setup ## Kafka, RabbitMQ and PostgreSQL on free ports until Ctrl-C
+brokers: setup ## Kafka, RabbitMQ, PostgreSQL and Redis on free ports until Ctrl-C
 	@$(python) -m tools.servers
 
 test-all: setup ## `test`, then other Python versions, lowest and highest dependencies, the wheel and the sdist

@@ -16,6 +16,7 @@ from typing import TypeVar
 import aio_pika
 import psycopg
 import pytest
+import redis
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from pamqp.common import FieldValue
@@ -23,7 +24,7 @@ from psycopg.rows import tuple_row
 
 from tools import servers
 from tools.servers import cache, command, debian, docker, java, kafka_node, maven
-from tools.servers.probe import amqp_ready, kafka_ready, postgres_ready
+from tools.servers.probe import amqp_ready, kafka_ready, postgres_ready, redis_ready
 from tools.servers.process import Program, Supervised, attempt, environment, free_ports
 
 ROOT = Path(__file__).parents[2]
@@ -97,7 +98,7 @@ def listener(answer: bytes) -> Generator[int]:
             thread.join()
 
 
-@pytest.mark.parametrize("probe", [kafka_ready, amqp_ready, postgres_ready])
+@pytest.mark.parametrize("probe", [kafka_ready, amqp_ready, postgres_ready, redis_ready])
 def test_an_accepted_connection_is_not_readiness(probe: Callable[[int], bool]) -> None:
     with listener(b"") as port:
         assert not attempt(lambda: probe(port))
@@ -122,6 +123,13 @@ def test_postgres_is_ready_when_it_asks_for_authentication() -> None:
         assert not postgres_ready(port)
     with listener(bytes.fromhex("52 00000008 00000000")) as port:
         assert postgres_ready(port)
+
+
+def test_redis_that_loads_its_data_is_not_ready() -> None:
+    with listener(b"-LOADING Redis is loading the dataset in memory\r\n") as port:
+        assert not redis_ready(port)
+    with listener(b"+PONG\r\n") as port:
+        assert redis_ready(port)
 
 
 # Supervision
@@ -411,6 +419,11 @@ def postgres() -> Iterator[servers.Server]:
     yield from opened(servers.postgres(private=True))
 
 
+@pytest.fixture(scope="module")
+def redis_server() -> Iterator[servers.Server]:
+    yield from opened(servers.redis(private=True))
+
+
 @contextlib.asynccontextmanager
 async def started(client: Client) -> AsyncGenerator[Client]:
     await client.start()
@@ -496,12 +509,22 @@ def test_connections_to_a_suspended_postgres_stand_still_until_it_is_resumed(
 
 
 @pytest.mark.server
+def test_redis_keeps_what_it_has_answered(redis_server: servers.Server) -> None:
+    with redis.Redis.from_url(redis_server.url) as client:
+        assert client.set("kept", "7")
+    redis_server.kill()
+    redis_server.start()
+    with redis.Redis.from_url(redis_server.url) as client:
+        assert client.get("kept") == b"7"
+
+
+@pytest.mark.server
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_no_process_and_no_folder_outlives_the_command_line(tmp_path: Path, number: signal.Signals) -> None:
     with command_line(TMPDIR=str(tmp_path)) as running:
         assert running.stderr is not None
         assert "Ctrl-C" in running.stderr.readline()
-        assert len(list(tmp_path.glob("eventwire-*"))) == 3
+        assert len(list(tmp_path.glob("eventwire-*"))) == 4
         assert len(processes_of(tmp_path)) > 4
         os.kill(running.pid, number)
         running.communicate(timeout=PATIENCE)

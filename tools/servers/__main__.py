@@ -4,7 +4,7 @@ python -m tools.servers                             starts all, prints their URL
 python -m tools.servers run [SERVER ...] -- COMMAND  runs a command with their URLs in its environment
 python -m tools.servers fetch [SERVER ...]           downloads what starting them needs, starts nothing
 
-SERVER is kafka, amqp or postgres; all of them if none is named.
+SERVER is kafka, amqp, postgres or redis; all of them if none is named.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from . import (
     AMQP_URL,
     KAFKA_URL,
     POSTGRES_URL,
+    REDIS_URL,
     Server,
     StartFailed,
     Unavailable,
@@ -32,6 +33,8 @@ from . import (
     postgres_node,
     rabbitmq,
     rabbitmq_node,
+    redis,
+    redis_node,
 )
 
 
@@ -53,6 +56,7 @@ SERVICES = {
     "kafka": Service(kafka, kafka_node.fetch, KAFKA_URL),
     "amqp": Service(rabbitmq, rabbitmq_node.fetch, AMQP_URL),
     "postgres": Service(postgres, postgres_node.fetch, POSTGRES_URL),
+    "redis": Service(redis, redis_node.fetch, REDIS_URL),
 }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .probe import amqp_ready, kafka_ready, postgres_ready
+from .probe import amqp_ready, kafka_ready, postgres_ready, redis_ready
 from .process import Program, Supervised, environment, free_ports
 from .server import Server
 
@@ -17,11 +17,13 @@ READY: dict[str, Callable[[int], bool]] = {
     "kafka": kafka_ready,
     "rabbitmq": amqp_ready,
     "postgres": postgres_ready,
+    "redis": redis_ready,
 }
 URL = {
     "kafka": "kafka://127.0.0.1:{}",
     "rabbitmq": "amqp://guest:guest@127.0.0.1:{}/",
     "postgres": "postgresql+psycopg://postgres@127.0.0.1:{}/postgres",
+    "redis": "redis://127.0.0.1:{}/0",
 }
 
 

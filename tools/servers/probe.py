@@ -37,6 +37,13 @@ def postgres_ready(port: int) -> bool:
         return _read(connection, 1) == b"R"
 
 
+def redis_ready(port: int) -> bool:
+    """Whether PING is answered with PONG; a server that loads its data answers with an error."""
+    with socket.create_connection(("127.0.0.1", port), TIMEOUT) as connection:
+        connection.sendall(b"PING\r\n")
+        return _read(connection, 5) == b"+PONG"
+
+
 def _read(connection: socket.socket, size: int) -> bytes:
     """Exactly so many bytes; ConnectionError when the other side closes before."""
     data = b""
