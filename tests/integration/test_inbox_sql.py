@@ -7,7 +7,7 @@ import secrets
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import (
     Column,
     Engine,
+    Insert,
     MetaData,
     String,
     Table,
@@ -22,7 +23,6 @@ from sqlalchemy import (
     func,
     insert,
     select,
-    text,
     update,
 )
 from sqlalchemy.exc import IntegrityError
@@ -31,8 +31,10 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from eventwire import Bus, ConfigurationError, Context, HandlerError, InboxBusy, InboxUnavailable, Worker
 from eventwire.inbox import InboxKey
+from eventwire.inbox.purge import purge_batch
 from eventwire.inbox.sql import SqlInbox, inbox_table
-from tests.unit.shop import OrdersHandler, OrdersPublisher, OrdersSyncHandler, Placed
+from tests.unit.fakes import FakeDelivery, NoSleep
+from tests.unit.shop import ORDERS, OrdersHandler, OrdersPublisher, OrdersSyncHandler, Placed
 
 _PATIENCE = 20.0
 
@@ -59,7 +61,7 @@ class Database:
         return rows or 0
 
 
-def charge(order_id: str) -> object:
+def charge(order_id: str) -> Insert:
     return insert(CHARGES).values(charge=secrets.token_hex(8), order_id=order_id)
 
 
@@ -100,7 +102,7 @@ class Billing(OrdersHandler):
 
     async def on_placed(self, event: Placed, context: Context) -> None:
         self.calls += 1
-        await context.resource(AsyncSession).execute(charge(event.order_id))  # type: ignore[call-overload]
+        await context.resource(AsyncSession).execute(charge(event.order_id))
         if self._then is not None:
             await self._then(event, context)
 
@@ -112,7 +114,7 @@ class SyncBilling(OrdersSyncHandler):
 
     def on_placed(self, event: Placed, context: Context) -> None:
         self.calls += 1
-        context.resource(Session).execute(charge(event.order_id))  # type: ignore[call-overload]
+        context.resource(Session).execute(charge(event.order_id))
         if self._then is not None:
             self._then(event, context)
 
@@ -125,11 +127,11 @@ async def settled(worker: Worker, count: int) -> None:
 
 @asynccontextmanager
 async def working(
-    handler: OrdersHandler | OrdersSyncHandler, inbox: SqlInbox, *, timeout: float | None = None
+    handler: OrdersHandler | OrdersSyncHandler, inbox: SqlInbox, *, seconds: float | None = None
 ) -> AsyncGenerator[tuple[OrdersPublisher, Worker]]:
     async with (
         Bus("memory://") as bus,
-        Worker(bus, handler, group="billing", inbox=inbox, timeout=timeout) as worker,
+        Worker(bus, handler, group="billing", inbox=inbox, timeout=seconds) as worker,
     ):
         yield OrdersPublisher(bus), worker
 
@@ -237,7 +239,7 @@ async def test_a_timeout_rolls_back(database: Database) -> None:
             await asyncio.Event().wait()
 
     inbox = SqlInbox(database.engine, table=database.inbox_table)
-    async with working(Billing(hang_at_first), inbox, timeout=0.5) as (orders, worker):
+    async with working(Billing(hang_at_first), inbox, seconds=0.5) as (orders, worker):
         await publish(orders, "a")
         await settled(worker, 1)
         assert (worker.counts.handled, worker.counts.retried) == (1, 1)
@@ -253,7 +255,7 @@ async def test_a_thread_that_outlives_its_timeout_commits_once(database: Databas
         assert go.wait(_PATIENCE)
 
     inbox = SqlInbox(database.sync, table=database.inbox_table)
-    async with working(SyncBilling(wait), inbox, timeout=0.2) as (orders, worker):
+    async with working(SyncBilling(wait), inbox, seconds=0.2) as (orders, worker):
         await publish(orders, "a")
         async with asyncio.timeout(_PATIENCE):
             while not worker.counts.retried:  # noqa: ASYNC110  the counts are plain numbers
@@ -286,7 +288,7 @@ async def test_a_handler_cannot_end_the_transaction_unseen(database: Database, k
 async def test_a_failed_statement_that_the_handler_swallowed_is_no_success(database: Database) -> None:
     """PostgreSQL answers the COMMIT of a failed transaction with ROLLBACK, and no error."""
 
-    async def swallow(_: Placed, context: Context) -> None:
+    async def swallow(event: Placed, context: Context) -> None:
         session = context.resource(AsyncSession)
         row = {"charge": "one", "order_id": "one"}
         for _ in range(2):
@@ -374,10 +376,6 @@ async def test_a_second_delivery_takes_over_when_the_first_fails(database: Datab
 
 
 def _context() -> Context:
-    from eventwire.context import Context
-    from tests.unit.fakes import FakeDelivery, NoSleep
-    from tests.unit.shop import ORDERS
-
     return Context(Bus("memory://"), ORDERS, "billing", FakeDelivery(), NoSleep())
 
 
@@ -424,7 +422,7 @@ async def test_purging_forgets_what_is_old_and_no_more(database: Database) -> No
     async with working(Billing(), inbox) as (orders, worker):
         await publish(orders, *map(str, range(30)))
         await settled(worker, 30)
-    await make_old(database, seconds=3600, limit="order_id < '2'")
+    await make_old(database)
     before = await database.remembered()
     old = await inbox.purge(older_than=1800)
     assert 0 < old < 30
@@ -432,9 +430,10 @@ async def test_purging_forgets_what_is_old_and_no_more(database: Database) -> No
     assert await inbox.purge(older_than=1800) == 0
 
 
-async def make_old(database: Database, seconds: float, limit: str) -> None:
+async def make_old(database: Database) -> None:
+    """By an hour, those whose id begins with 0 or 1."""
     table = database.inbox_table
-    moment = datetime.now(UTC) - timedelta(seconds=seconds)
+    moment = datetime.now(UTC) - timedelta(hours=1)
     async with database.engine.begin() as connection:
         await connection.execute(update(table).where(table.c.event_id < "2").values(handled_at=moment))
 
@@ -445,7 +444,7 @@ async def test_purging_goes_in_batches(database: Database, monkeypatch: pytest.M
     async with working(Billing(), inbox) as (orders, worker):
         await publish(orders, *(f"1{n}" for n in range(30)))
         await settled(worker, 30)
-    await make_old(database, seconds=3600, limit="")
+    await make_old(database)
     assert await inbox.purge(older_than=1800) == 30
     assert await database.remembered() == 0
 
@@ -457,10 +456,8 @@ async def test_a_second_purge_leaves_it_to_the_first(database: Database) -> None
     async with working(Billing(), inbox) as (orders, worker):
         await publish(orders, "1")
         await settled(worker, 1)
-    await make_old(database, seconds=3600, limit="")
+    await make_old(database)
     async with async_sessionmaker(database.engine)() as other:
-        from eventwire.inbox.purge import purge_batch
-
         assert await other.run_sync(purge_batch, database.inbox_table, 1e9, 1) == 0
         assert await inbox.purge(older_than=1800) == 0
     assert await inbox.purge(older_than=1800) == 1
@@ -471,7 +468,7 @@ async def test_a_worker_purges_by_itself(database: Database) -> None:
     async with working(Billing(), inbox) as (orders, worker):
         await publish(orders, "1")
         await settled(worker, 1)
-        await make_old(database, seconds=3600, limit="")
+        await make_old(database)
         async with asyncio.timeout(_PATIENCE):
             while await database.remembered():  # noqa: ASYNC110  another connection changes it
                 await asyncio.sleep(0.01)

@@ -510,11 +510,12 @@ def test_connections_to_a_suspended_postgres_stand_still_until_it_is_resumed(
 
 @pytest.mark.server
 def test_redis_keeps_what_it_has_answered(redis_server: servers.Server) -> None:
-    with redis.Redis.from_url(redis_server.url) as client:
+    host, _, port = redis_server.url.removeprefix("redis://").removesuffix("/0").partition(":")
+    with redis.Redis(host, int(port)) as client:
         assert client.set("kept", "7")
     redis_server.kill()
     redis_server.start()
-    with redis.Redis.from_url(redis_server.url) as client:
+    with redis.Redis(host, int(port)) as client:
         assert client.get("kept") == b"7"
 
 

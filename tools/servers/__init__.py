@@ -4,9 +4,9 @@
         server.url  # kafka://127.0.0.1:PORT
 
 A server is, in this order: the one that EVENTWIRE_TEST_KAFKA_URL, EVENTWIRE_TEST_AMQP_URL,
-EVENTWIRE_TEST_REDIS_URL or EVENTWIRE_TEST_POSTGRES_URL (as SQLAlchemy takes it) names; a container where `docker info` answers
-(EVENTWIRE_NO_DOCKER=1 refuses it); a private process on this machine in a temporary folder. What was
-started is gone when the block ends, and also when this process is killed.
+EVENTWIRE_TEST_REDIS_URL or EVENTWIRE_TEST_POSTGRES_URL (as SQLAlchemy takes it) names; a container where
+`docker info` answers (EVENTWIRE_NO_DOCKER=1 refuses it); a private process on this machine in a temporary
+folder. What was started is gone when the block ends, and also when this process is killed.
 `Unavailable` says in one line why there is none.
 """
 
