@@ -12,10 +12,10 @@ export VENV
 with_tools := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo gen test check brokers test-all bench build clean
+.PHONY: help setup demo gen test check chaos chaos-mutants brokers test-all bench build clean
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-9s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-13s %s\n", $$1, $$2 }'
 
 setup: ## the virtual environment, nothing else
 	@tools/setup
@@ -33,7 +33,13 @@ test: setup ## unit, golden, typing, embedded and real-server tests, then the ma
 check: setup ## ruff, mypy, pyright, buf lint, generated code current, import direction
 	@$(with_tools) $(python) -m tools.check
 
-brokers: setup ## Kafka and RabbitMQ on free ports until Ctrl-C
+chaos: setup ## the fault suite in its long form; writes docs/reliability.md (ARGS= goes to pytest: then it is not written)
+	@$(with_tools) PYTHONPATH=examples/shop/gen $(python) -m tools.chaos bars $(ARGS)
+
+chaos-mutants: setup ## sabotage: every bar must turn red when its mechanism is broken (ARGS=names of mutants)
+	@$(with_tools) PYTHONPATH=examples/shop/gen $(python) -m tools.chaos mutants $(ARGS)
+
+brokers: setup ## Kafka, RabbitMQ, PostgreSQL and Redis on free ports until Ctrl-C
 	@$(python) -m tools.servers
 
 test-all: setup ## `test`, then other Python versions, lowest and highest dependencies, the wheel and the sdist

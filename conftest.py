@@ -16,6 +16,7 @@ ORDER = (
     "tools",
     "conformance",
     "e2e",
+    "chaos",
 )
 
 

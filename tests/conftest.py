@@ -19,6 +19,16 @@ def amqp_server() -> Iterator[servers.Server]:
     yield from _running(servers.rabbitmq)
 
 
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[servers.Server]:
+    yield from _running(servers.postgres)
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[servers.Server]:
+    yield from _running(servers.redis)
+
+
 def _running(start: Callable[[], AbstractContextManager[servers.Server]]) -> Iterator[servers.Server]:
     """A laptop may lack a server: its tests are NOT RUN. CI may not: they fail."""
     with ExitStack() as stack:

@@ -30,6 +30,7 @@ ALWAYS = (
     *(f"generator: {backend}" for backend in reversed(BACKENDS)),
     *(f"transport: {transport}" for transport in TRANSPORTS),
     *(f"end to end: {transport}" for transport in TRANSPORTS if transport != "devnull"),
+    *(f"faults: {transport}" for transport in TRANSPORTS if transport != "devnull"),
 )
 NEED = "NOT RUN"
 
@@ -40,6 +41,8 @@ def row_of(nodeid: str, *, server: bool) -> str:
     words = "/".join([*below, nodeid.partition("::")[2]])
     if folder == "e2e":
         return f"end to end: {_named(words, TRANSPORTS)}"
+    if folder == "chaos":
+        return f"faults: {_named(words, TRANSPORTS)}"
     if server or folder in {"conformance", "integration"}:
         return f"transport: {_named(words, TRANSPORTS)}"
     if folder in {"golden", "corpus"}:

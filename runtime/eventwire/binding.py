@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextvars import copy_context
+from functools import partial
 from typing import Any, TypeAlias
 
 from eventwire.context import Context
@@ -48,6 +49,11 @@ def bind(
     return {topic: dict(calls) for topic, calls in bound.items()}
 
 
+def classes_of(handlers: Sequence[AnyHandler | HandlerFactory]) -> tuple[type[AnyHandler], ...]:
+    """The handlers' classes, of factories what they make. Raises HandlerError."""
+    return tuple(map(_class_of, handlers))
+
+
 def _class_of(handler: AnyHandler | HandlerFactory) -> type[AnyHandler]:
     if isinstance(handler, Handler | SyncHandler):
         return type(handler)
@@ -82,7 +88,8 @@ def _in_thread(method: Callable[[Any, Context], object], threads: Callable[[], E
         run: Callable[..., object] = copy_context().run  # the thread sees the variables that middleware set
         loop = asyncio.get_running_loop()
         context.hand_to_thread(loop)
-        await loop.run_in_executor(threads(), run, handle, event, context)
+        work = partial(handle, event, context)
+        await loop.run_in_executor(threads(), run, *((context.around, work) if context.around else (work,)))
 
     return call
 

@@ -22,7 +22,7 @@ from eventwire.message import Message, Receipt
 from eventwire.middleware.base import Middleware, checked
 from eventwire.policy import Start
 from eventwire.pull import Pull
-from eventwire.route import Route, Validator, require_order, spec_of
+from eventwire.route import Channel, Route, Validator, require_order, spec_of
 from eventwire.topic import Topic
 from eventwire.transport import DriverOptions, Subscription, TopicSpec, Transport
 from eventwire.url import BrokerUrl
@@ -81,6 +81,7 @@ class Bus:
         self._session_headers = session
         self._deadlines = Deadlines(publish_timeout)
         self._routes: dict[Topic[Any], Route] = {}
+        self._writers: dict[Topic[Any], Route] = {}
         self._topics: dict[tuple[str, str], Topic[Any]] = {}
         self._opening = asyncio.Lock()
         self._open: AsyncExitStack | None = None
@@ -237,6 +238,38 @@ class Bus:
         route = await self.route(topic)
         return await route.publish(route.tombstone(key, cause))
 
+    # --- messages that are written now and published later (outbox)
+
+    def writer(self, topic: Topic[Any]) -> Route:
+        """What writes a topic's messages as publishing would: id, time, key, headers and body are final.
+
+        Does no I/O and needs no started bus; may be called from any thread. Raises CapabilityError for a topic that its
+        broker cannot carry, and ConfigurationError.
+        """
+        if (known := self._writers.get(topic)) is not None:
+            return known
+        route = Route(
+            topic,
+            self.transport(topic),
+            middleware=self._middleware,
+            service=self._service,
+            validate=self.validate,
+            deadlines=self._deadlines,
+            session_headers=self._session_headers,
+        )
+        self.adopt(topic)
+        return self._writers.setdefault(topic, route)
+
+    async def channel(self, broker: str, spec: TopicSpec) -> Channel:
+        """The way for finished messages to a topic of the broker of that name.
+
+        Raises TopicMissing, BrokerError, and ConfigurationError for a broker that the bus does not have.
+        """
+        self._require_started()
+        transport = self._transport(broker, spec.name)
+        await self._provide(transport, spec, [])
+        return Channel(spec, transport, middleware=self._middleware, deadlines=self._deadlines)
+
     # --- topics
 
     async def declare(self, *topics: Topic[Any], groups: Sequence[str] = ()) -> None:
@@ -274,10 +307,13 @@ class Bus:
 
     def transport(self, topic: Topic[Any]) -> Transport:
         """The transport that carries a topic. Raises ConfigurationError for a broker that the bus does not have."""
-        found = self._transports.get(topic.broker)
+        return self._transport(topic.broker, topic.name)
+
+    def _transport(self, broker: str, topic: str) -> Transport:
+        found = self._transports.get(broker)
         if found is None:
             raise ConfigurationError(
-                f"topic {topic.name} is on broker `{topic.broker}`; this bus has {', '.join(self._transports)}"
+                f"topic {topic} is on broker `{broker}`; this bus has {', '.join(self._transports)}"
             )
         return found
 
@@ -295,15 +331,7 @@ class Bus:
         self._require_started()
         if (known := self._routes.get(topic)) is not None:
             return known
-        route = Route(
-            topic,
-            self.transport(topic),
-            middleware=self._middleware,
-            service=self._service,
-            validate=self.validate,
-            deadlines=self._deadlines,
-            session_headers=self._session_headers,
-        )
+        route = self.writer(topic)
         await self._prepare(topic, [])
         return self._routes.setdefault(topic, route)
 

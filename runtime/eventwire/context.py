@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 E = TypeVar("E")
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 class Sleeper(Protocol):
@@ -81,12 +83,15 @@ class Context:
         "_loop",
         "_origin",
         "_sleeper",
+        "around",
         "attempt",
         "delivery",
+        "duplicate",
         "event",
         "failure",
         "group",
         "postponed",
+        "resources",
         "topic",
     )
 
@@ -108,6 +113,37 @@ class Context:
         """Why the event was set aside (dead letter or drop), when it was."""
         self.postponed = False
         """Whether it failed and waits elsewhere for its next attempt."""
+        self.duplicate = False
+        """The inbox knew the event as handled, so no handler was called."""
+        self.around: Callable[[Callable[[], None]], None] | None = None
+        """What runs a synchronous handler in its thread, when it is not called directly: an inbox's transaction."""
+        self.resources: dict[type, object] | None = None
+        """What `resource` gives, by type."""
+
+    def for_attempt(self) -> Context:
+        """The same delivery with resources of its own: a thread that was given up keeps those of its attempt."""
+        attempt = copy.copy(self)
+        attempt.resources, attempt.around = dict(self.resources or {}), None
+        return attempt
+
+    def provide(self, kind: type[T], value: T) -> None:
+        """Let the handler have it, as `resource(kind)`."""
+        self.resources = {**(self.resources or {}), kind: value}
+
+    def resource(self, kind: type[T]) -> T:
+        """What was provided for this attempt: with a SQL inbox, the transaction's AsyncSession or Session.
+
+        Raises HandlerError when nothing of that type was.
+        """
+        found = (self.resources or {}).get(kind)
+        if not isinstance(found, kind):
+            has = ", ".join(known.__name__ for known in self.resources or ()) or "nothing"
+            raise HandlerError(
+                f"no {kind.__name__} was provided to this handler ({has} was): an AsyncSession comes from "
+                "`Worker(..., inbox=SqlInbox(async_engine))`, a Session from `SqlInbox(engine)`, other resources from "
+                "middleware that calls `context.provide`"
+            )
+        return found
 
     def read(self, incoming: Incoming) -> None:
         """Note what the message was told to be."""

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Counts:
-    """Totals since the worker was made. Each settled delivery is in exactly one of the first six."""
+    """Totals since the worker was made. Each settled delivery is in exactly one of the first seven."""
 
     handled: int = 0
     """A handler returned."""
+    duplicates: int = 0
+    """The inbox knew the event as handled: skipped."""
     unhandled: int = 0
     """No handler overrides the event: skipped."""
     unknown: int = 0
@@ -28,6 +30,5 @@ class Counts:
     @property
     def settled(self) -> int:
         """How many deliveries were settled."""
-        return (
-            self.handled + self.unhandled + self.unknown + self.dead_lettered + self.dropped + self.postponed
-        )
+        skipped = self.duplicates + self.unhandled + self.unknown
+        return self.handled + skipped + self.dead_lettered + self.dropped + self.postponed

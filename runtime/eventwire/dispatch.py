@@ -1,6 +1,6 @@
 """Dispatch: one topic's way from a delivery to its handlers, put together once per worker.
 
-Outermost first: dead letter, read, the application's middleware, retry, timeout, validation, handler.
+Outermost first: dead letter, read, the application's middleware, retry, timeout, validation, inbox, handler.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from eventwire.counts import Counts
 from eventwire.deadline import Deadlines
 from eventwire.errors import HandlerCancelled, PublishUnknown, WorkerStopped
 from eventwire.group import Policies, dead_letter_spec, own_topics, retry_policy
+from eventwire.inbox.base import Inbox
 from eventwire.message import Message
 from eventwire.middleware.base import HandleNext, Middleware, handle_chain
 from eventwire.middleware.breaker import Breaker
 from eventwire.middleware.dead_letter import DeadLetter
 from eventwire.middleware.delayed import Delayed
+from eventwire.middleware.inbox import Once
 from eventwire.middleware.insist import Insist, Park
 from eventwire.middleware.read import Read
 from eventwire.middleware.retry import Attempts, Postpone, in_place
@@ -84,6 +86,7 @@ def chain(
     policies: Policies,
     shared: Shared,
     validate: Validator | None,
+    inbox: Inbox | None = None,
 ) -> HandleNext:
     """The topic's chain, ending in the handlers."""
     reader = Reader(topic, transport.features)
@@ -98,6 +101,8 @@ def chain(
         layers.append(Timeout(policies.timeout))
     if validate is not None:
         layers.append(Validation(validate))
+    if inbox is not None:
+        layers.append(Once(inbox, topic, transport.features, shared.counts))
 
     async def call(context: Context) -> None:
         incoming = context.incoming

@@ -24,6 +24,8 @@ EventwireError
 ├── HandlerTimeout            an attempt took longer than the worker's timeout
 ├── HandlerDied               processes ended while they handled the event, as often as it may be tried
 ├── HandlerCancelled          an attempt ended as cancelled, though nobody cancelled it
+├── InboxUnavailable          whether the event was handled cannot be told now: no attempt, asked again
+│   └── InboxBusy             another delivery of the same event is being handled
 ├── WorkerStopped             an event could not be handled and nothing else is allowed
 ├── Closed                    used after close()
 └── Signal                    raised by handlers to steer
@@ -148,6 +150,14 @@ class HandlerDied(EventwireError):
 
 class HandlerCancelled(EventwireError):
     """An attempt let the cancellation of something that it awaited through, as if the worker had cancelled it."""
+
+
+class InboxUnavailable(EventwireError):
+    """The inbox cannot tell now whether the event was handled. The event stays as it is, and no attempt is used up."""
+
+
+class InboxBusy(InboxUnavailable):
+    """Another delivery of the same event is being handled just now. Nothing is out of order: ask again later."""
 
 
 class WorkerStopped(EventwireError):

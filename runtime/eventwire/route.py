@@ -44,8 +44,74 @@ def require_order(topic: Topic[Any], features: Features) -> None:
         )
 
 
-class Route:
-    """Publishes to one topic. May be used concurrently."""
+class Channel:
+    """Publishes finished messages to one topic. May be used concurrently."""
+
+    def __init__(
+        self, spec: TopicSpec, transport: Transport, *, middleware: Sequence[Middleware], deadlines: Deadlines
+    ) -> None:
+        self.spec = spec
+        self._transport = transport
+        self._deadlines = deadlines
+        self._bare = not middleware
+        self._chain = publish_chain(middleware, self._deliver)
+
+    async def publish(self, message: Message) -> Receipt:
+        """Through the middleware to the broker. Raises PublishError within the deadline."""
+        return await self._chain(message)
+
+    async def publish_many(self, messages: Sequence[Message]) -> Sequence[Receipt | PublishError]:
+        """A batch, its order kept per key; one outcome for each. Raises what a middleware raised, after the last."""
+        outcomes = await self.try_many(messages)
+        for outcome in outcomes:
+            if not isinstance(outcome, Receipt | PublishError):
+                raise outcome
+        return [outcome for outcome in outcomes if isinstance(outcome, Receipt | PublishError)]
+
+    async def try_many(self, messages: Sequence[Message]) -> Sequence[Receipt | Exception]:
+        """A batch, its order kept per key; one outcome for each, a middleware's own exceptions among them."""
+        if not self._bare:
+            return await self._through_middleware(messages)
+        try:
+            with self._deadlines.guard():
+                return await self._transport.publish_many(self.spec, messages)
+        except TimeoutError:
+            return [self._overdue(message) for message in messages]
+
+    async def _through_middleware(self, messages: Sequence[Message]) -> Sequence[Receipt | Exception]:
+        """One by one for each key, whose order a middleware that waits would break; keys concurrently."""
+        lines: dict[bytes | int, list[int]] = {}
+        for at, message in enumerate(messages):
+            lines.setdefault(at if message.key is None else message.key, []).append(at)
+        outcomes: dict[int, Receipt | Exception] = {}
+
+        async def publish(line: Iterable[int]) -> None:
+            for at in line:
+                try:
+                    outcomes[at] = await self._chain(messages[at])
+                except Exception as error:  # noqa: BLE001  a middleware's own is its message's outcome; the others go on
+                    outcomes[at] = error
+
+        await asyncio.gather(*map(publish, lines.values()))
+        return [outcomes[at] for at in range(len(messages))]
+
+    async def _deliver(self, message: Message) -> Receipt:
+        try:
+            with self._deadlines.guard():
+                return await self._transport.publish(self.spec, message)
+        except TimeoutError as error:
+            raise self._overdue(message) from error
+
+    def _overdue(self, message: Message) -> PublishUnknown:
+        return PublishUnknown(
+            f"topic {message.topic}: not confirmed within {self._deadlines.seconds:g} s; it may be written or not: "
+            "publish again with the same id",
+            message,
+        )
+
+
+class Route(Channel):
+    """Writes the events of one topic and publishes them. May be used concurrently."""
 
     def __init__(
         self,
@@ -59,14 +125,10 @@ class Route:
         session_headers: Iterable[str] = (),
     ) -> None:
         require_order(topic, transport.features)
-        self.spec = spec_of(topic)
+        super().__init__(spec_of(topic), transport, middleware=middleware, deadlines=deadlines)
         self._writer = Writer(topic, self.spec.name, transport.features, service)
-        self._transport = transport
         self._validate = validate
-        self._deadlines = deadlines
         self._session = frozenset(session_headers)
-        self._bare = not middleware
-        self._chain = publish_chain(middleware, self._deliver)
 
     def write(
         self,
@@ -85,56 +147,6 @@ class Route:
     def tombstone(self, key: str | bytes | int, cause: Context | None) -> Message:
         """A tombstone as a message. Raises InvalidEvent."""
         return self._writer.tombstone(key, self._inherited(cause) if cause else ())
-
-    async def publish(self, message: Message) -> Receipt:
-        """Through the middleware to the broker. Raises PublishError within the deadline."""
-        return await self._chain(message)
-
-    async def publish_many(self, messages: Sequence[Message]) -> Sequence[Receipt | PublishError]:
-        """A batch, its order kept per key; one outcome for each."""
-        if not self._bare:
-            return await self._through_middleware(messages)
-        try:
-            with self._deadlines.guard():
-                return await self._transport.publish_many(self.spec, messages)
-        except TimeoutError:
-            return [self._overdue(message) for message in messages]
-
-    async def _through_middleware(self, messages: Sequence[Message]) -> Sequence[Receipt | PublishError]:
-        """One by one for each key, whose order a middleware that waits would break; keys concurrently."""
-        lines: dict[bytes | int, list[int]] = {}
-        for at, message in enumerate(messages):
-            lines.setdefault(at if message.key is None else message.key, []).append(at)
-        outcomes: dict[int, Receipt | PublishError] = {}
-        errors: list[Exception] = []
-
-        async def publish(line: Iterable[int]) -> None:
-            for at in line:
-                try:
-                    outcomes[at] = await self._chain(messages[at])
-                except PublishError as error:
-                    outcomes[at] = error
-                except Exception as error:  # noqa: BLE001  a middleware's own, raised below; the others go on
-                    errors.append(error)
-
-        await asyncio.gather(*map(publish, lines.values()))
-        if errors:
-            raise errors[0]
-        return [outcomes[at] for at in range(len(messages))]
-
-    async def _deliver(self, message: Message) -> Receipt:
-        try:
-            with self._deadlines.guard():
-                return await self._transport.publish(self.spec, message)
-        except TimeoutError as error:
-            raise self._overdue(message) from error
-
-    def _overdue(self, message: Message) -> PublishUnknown:
-        return PublishUnknown(
-            f"topic {message.topic}: not confirmed within {self._deadlines.seconds:g} s; it may be written or not: "
-            "publish again with the same id",
-            message,
-        )
 
     def _check(self, validate: Validator, event: object) -> None:
         try:

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self, cast
 
-from eventwire.binding import Calls, bind
+from eventwire.binding import Calls, bind, classes_of
 from eventwire.bus import Bus
 from eventwire.context import Context
 from eventwire.counts import Counts
@@ -21,6 +21,7 @@ from eventwire.group import Policies, own_topics
 from eventwire.handler import AnyHandler, HandlerFactory
 from eventwire.health import Situation, WorkerHealth, judged
 from eventwire.holding import Holding
+from eventwire.inbox.base import Inbox
 from eventwire.lanes import Lanes, Runner
 from eventwire.middleware.base import HandleNext, Middleware, checked
 from eventwire.middleware.breaker import TRANSIENT, Breaker
@@ -55,7 +56,8 @@ class Worker:
     an attempt succeeds; `breaker` says when other failures do so, too. `unhandled`: what happens to events that no
     handler overrides. `start`: where a group that never read begins.
     `max_uncommitted`: per partition, the bound on what is fetched and not settled. `commit_interval`: seconds between
-    settlements at the broker. `grace`: seconds that a stopping worker gives its handlers.
+    settlements at the broker. `grace`: seconds that a stopping worker gives its handlers. `inbox`: knows what was
+    handled, so that an event which is delivered again is not handled again.
 
     An event is acknowledged after its handler returned, or when it is safe in the dead letter; never on cancellation.
     Raises HandlerError and ConfigurationError.
@@ -79,6 +81,7 @@ class Worker:
         commit_interval: float = 0.2,
         grace: float = 20.0,
         middleware: Sequence[Middleware] = (),
+        inbox: Inbox | None = None,
     ) -> None:
         if not group:
             raise ConfigurationError("a worker needs the name of its consumer group")
@@ -92,6 +95,9 @@ class Worker:
         self._policies = Policies(
             group, retry, dead_letter, on_exhausted, unhandled, timeout, checked(middleware, "on_handle")
         )
+        self._inbox = inbox
+        if inbox is not None:
+            inbox.check(classes_of(handlers))
         self._start = start
         self._max_uncommitted = max_uncommitted
         self._commit_interval = commit_interval
@@ -131,6 +137,7 @@ class Worker:
             policies=self._policies,
             shared=self._shared,
             validate=self._bus.validate,
+            inbox=self._inbox,
         )
 
     def _take_own_topics(self) -> None:
@@ -244,6 +251,8 @@ class Worker:
         await self._bus.start()
         try:
             async with AsyncExitStack() as stack:
+                if self._inbox is not None:
+                    await stack.enter_async_context(self._inbox.lifespan())
                 self._tell_of_succession()
                 consumers = [
                     await self._join(stack, transport, topics)

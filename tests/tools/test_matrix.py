@@ -40,6 +40,9 @@ def matrix_of(*reports: pytest.TestReport) -> Matrix:
         ("tests/test_architecture.py::test_x", False, "architecture"),
         ("tests/e2e/test_demo.py::test_x[sqlite]", False, "end to end: sqlite"),
         ("tests/e2e/test_demo.py::test_x[kafka]", True, "end to end: kafka"),
+        ("tests/chaos/test_kills.py::test_x[sqlite]", False, "faults: sqlite"),
+        ("tests/chaos/test_kills.py::test_x[kafka]", True, "faults: kafka"),
+        ("tests/chaos/test_oracle.py::test_x", False, "faults: in general"),
         ("tests/other/test_x.py::test_x", False, "other"),
     ],
 )

@@ -9,18 +9,22 @@ import sys
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
 import aio_pika
+import psycopg
 import pytest
+import redis
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from pamqp.common import FieldValue
+from psycopg.rows import tuple_row
 
 from tools import servers
 from tools.servers import cache, command, debian, docker, java, kafka_node, maven
-from tools.servers.probe import amqp_ready, kafka_ready
+from tools.servers.probe import amqp_ready, kafka_ready, postgres_ready, redis_ready
 from tools.servers.process import Program, Supervised, attempt, environment, free_ports
 
 ROOT = Path(__file__).parents[2]
@@ -94,7 +98,7 @@ def listener(answer: bytes) -> Generator[int]:
             thread.join()
 
 
-@pytest.mark.parametrize("probe", [kafka_ready, amqp_ready])
+@pytest.mark.parametrize("probe", [kafka_ready, amqp_ready, postgres_ready, redis_ready])
 def test_an_accepted_connection_is_not_readiness(probe: Callable[[int], bool]) -> None:
     with listener(b"") as port:
         assert not attempt(lambda: probe(port))
@@ -112,6 +116,20 @@ def test_amqp_is_ready_when_it_answers_connection_start() -> None:
         assert not amqp_ready(port)
     with listener(bytes.fromhex("01 0000 000001f0 000a 000a")) as port:
         assert amqp_ready(port)
+
+
+def test_postgres_is_ready_when_it_asks_for_authentication() -> None:
+    with listener(b"E\x00\x00\x00\x04starting up") as port:
+        assert not postgres_ready(port)
+    with listener(bytes.fromhex("52 00000008 00000000")) as port:
+        assert postgres_ready(port)
+
+
+def test_redis_that_loads_its_data_is_not_ready() -> None:
+    with listener(b"-LOADING Redis is loading the dataset in memory\r\n") as port:
+        assert not redis_ready(port)
+    with listener(b"+PONG\r\n") as port:
+        assert redis_ready(port)
 
 
 # Supervision
@@ -396,6 +414,16 @@ def opened(server: contextlib.AbstractContextManager[servers.Server]) -> Iterato
         yield entered
 
 
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[servers.Server]:
+    yield from opened(servers.postgres(private=True))
+
+
+@pytest.fixture(scope="module")
+def redis_server() -> Iterator[servers.Server]:
+    yield from opened(servers.redis(private=True))
+
+
 @contextlib.asynccontextmanager
 async def started(client: Client) -> AsyncGenerator[Client]:
     await client.start()
@@ -450,13 +478,54 @@ async def test_rabbitmq_keeps_durable_messages(rabbitmq: servers.Server, kind: s
         assert (await queue.get()).body == b"before"
 
 
+def connected(server: servers.Server) -> psycopg.Connection[tuple[int]]:
+    url = server.url.replace("+psycopg", "")
+    return psycopg.connect(url, autocommit=True, row_factory=tuple_row, connect_timeout=int(PATIENCE))
+
+
+@pytest.mark.server
+def test_postgres_keeps_what_was_committed_when_killed_and_started_again(postgres: servers.Server) -> None:
+    with connected(postgres) as connection:
+        connection.execute("CREATE TABLE kept (n int)")
+        connection.execute("INSERT INTO kept VALUES (7)")
+    postgres.kill()
+    assert not attempt(lambda: postgres_ready(int(postgres.url.rsplit(":", 1)[1].split("/")[0])))
+    postgres.start()
+    with connected(postgres) as connection:
+        assert connection.execute("SELECT n FROM kept").fetchall() == [(7,)]
+
+
+@pytest.mark.server
+def test_connections_to_a_suspended_postgres_stand_still_until_it_is_resumed(
+    postgres: servers.Server,
+) -> None:
+    with connected(postgres) as connection, ThreadPoolExecutor(1) as pool:
+        postgres.suspend()
+        answer = pool.submit(lambda: connection.execute("SELECT 7").fetchall())
+        with pytest.raises(TimeoutError):
+            answer.result(timeout=0.5)
+        postgres.resume()
+        assert answer.result(timeout=PATIENCE) == [(7,)]
+
+
+@pytest.mark.server
+def test_redis_keeps_what_it_has_answered(redis_server: servers.Server) -> None:
+    host, _, port = redis_server.url.removeprefix("redis://").removesuffix("/0").partition(":")
+    with redis.Redis(host, int(port)) as client:
+        assert client.set("kept", "7")
+    redis_server.kill()
+    redis_server.start()
+    with redis.Redis(host, int(port)) as client:
+        assert client.get("kept") == b"7"
+
+
 @pytest.mark.server
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_no_process_and_no_folder_outlives_the_command_line(tmp_path: Path, number: signal.Signals) -> None:
     with command_line(TMPDIR=str(tmp_path)) as running:
         assert running.stderr is not None
         assert "Ctrl-C" in running.stderr.readline()
-        assert len(list(tmp_path.glob("eventwire-*"))) == 2
+        assert len(list(tmp_path.glob("eventwire-*"))) == 4
         assert len(processes_of(tmp_path)) > 4
         os.kill(running.pid, number)
         running.communicate(timeout=PATIENCE)

@@ -1,11 +1,12 @@
-"""Real Kafka and RabbitMQ for tests, demo and benchmarks.
+"""Real Kafka, RabbitMQ, PostgreSQL and Redis for tests, demo and benchmarks.
 
     with servers.kafka() as server:
         server.url  # kafka://127.0.0.1:PORT
 
-A server is, in this order: the one that EVENTWIRE_TEST_KAFKA_URL or EVENTWIRE_TEST_AMQP_URL names; a
-container where `docker info` answers (EVENTWIRE_NO_DOCKER=1 refuses it); a private process on this machine
-in a temporary folder. What was started is gone when the block ends, and also when this process is killed.
+A server is, in this order: the one that EVENTWIRE_TEST_KAFKA_URL, EVENTWIRE_TEST_AMQP_URL,
+EVENTWIRE_TEST_REDIS_URL or EVENTWIRE_TEST_POSTGRES_URL (as SQLAlchemy takes it) names; a container where
+`docker info` answers (EVENTWIRE_NO_DOCKER=1 refuses it); a private process on this machine in a temporary
+folder. What was started is gone when the block ends, and also when this process is killed.
 `Unavailable` says in one line why there is none.
 """
 
@@ -13,14 +14,29 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
-from . import docker, kafka_node, rabbitmq_node
+from . import docker, kafka_node, postgres_node, rabbitmq_node, redis_node
 from .errors import NotOurs, StartFailed, Unavailable
 from .server import Server
 
 KAFKA_URL = "EVENTWIRE_TEST_KAFKA_URL"
 AMQP_URL = "EVENTWIRE_TEST_AMQP_URL"
+POSTGRES_URL = "EVENTWIRE_TEST_POSTGRES_URL"
+REDIS_URL = "EVENTWIRE_TEST_REDIS_URL"
 
-__all__ = ["AMQP_URL", "KAFKA_URL", "NotOurs", "Server", "StartFailed", "Unavailable", "kafka", "rabbitmq"]
+__all__ = [
+    "AMQP_URL",
+    "KAFKA_URL",
+    "POSTGRES_URL",
+    "REDIS_URL",
+    "NotOurs",
+    "Server",
+    "StartFailed",
+    "Unavailable",
+    "kafka",
+    "postgres",
+    "rabbitmq",
+    "redis",
+]
 
 
 def kafka(*, private: bool = False) -> AbstractContextManager[Server]:
@@ -37,6 +53,22 @@ def rabbitmq(*, private: bool = False) -> AbstractContextManager[Server]:
     `private` demands a process of our own, whatever the environment names: for tests that kill it.
     """
     return _open(AMQP_URL, "rabbitmq", rabbitmq_node.node, private)
+
+
+def postgres(*, private: bool = False) -> AbstractContextManager[Server]:
+    """PostgreSQL, ready for clients when the block is entered; `url` is SQLAlchemy's, for psycopg.
+
+    `private` demands a process of our own. Raises Unavailable or StartFailed.
+    """
+    return _open(POSTGRES_URL, "postgres", postgres_node.node, private)
+
+
+def redis(*, private: bool = False) -> AbstractContextManager[Server]:
+    """Redis, ready for clients when the block is entered. Raises Unavailable or StartFailed there.
+
+    `private` demands a process of our own, whatever the environment names: for tests that kill it.
+    """
+    return _open(REDIS_URL, "redis", redis_node.node, private)
 
 
 def _open(

@@ -1,8 +1,10 @@
 """Real servers from the command line.
 
-python -m tools.servers                                starts all, prints their URLs, waits for Ctrl-C
-python -m tools.servers run [kafka] [amqp] -- COMMAND  runs a command with their URLs in its environment
-python -m tools.servers fetch [kafka] [amqp]           downloads what starting them needs, starts nothing
+python -m tools.servers                             starts all, prints their URLs, waits for Ctrl-C
+python -m tools.servers run [SERVER ...] -- COMMAND  runs a command with their URLs in its environment
+python -m tools.servers fetch [SERVER ...]           downloads what starting them needs, starts nothing
+
+SERVER is kafka, amqp, postgres or redis; all of them if none is named.
 """
 
 import argparse
@@ -20,13 +22,19 @@ from types import FrameType
 from . import (
     AMQP_URL,
     KAFKA_URL,
+    POSTGRES_URL,
+    REDIS_URL,
     Server,
     StartFailed,
     Unavailable,
     kafka,
     kafka_node,
+    postgres,
+    postgres_node,
     rabbitmq,
     rabbitmq_node,
+    redis,
+    redis_node,
 )
 
 
@@ -47,6 +55,8 @@ class Service:
 SERVICES = {
     "kafka": Service(kafka, kafka_node.fetch, KAFKA_URL),
     "amqp": Service(rabbitmq, rabbitmq_node.fetch, AMQP_URL),
+    "postgres": Service(postgres, postgres_node.fetch, POSTGRES_URL),
+    "redis": Service(redis, redis_node.fetch, REDIS_URL),
 }
 
 
@@ -142,13 +152,13 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("action", nargs="?", default="serve", choices=["serve", "run", "fetch"])
-    parser.add_argument("server", nargs="*", type=_service, help=f"{' or '.join(SERVICES)}; both if none")
+    parser.add_argument("server", nargs="*", type=_service, help=f"{', '.join(SERVICES)}; all if none")
     return parser
 
 
 def _service(name: str) -> str:
     if name not in SERVICES:
-        raise argparse.ArgumentTypeError(f"no server {name!r}, there are {' and '.join(SERVICES)}")
+        raise argparse.ArgumentTypeError(f"no server {name!r}, there are {', '.join(SERVICES)}")
     return name
 
 

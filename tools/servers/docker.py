@@ -6,15 +6,25 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .probe import amqp_ready, kafka_ready
+from .probe import amqp_ready, kafka_ready, postgres_ready, redis_ready
 from .process import Program, Supervised, environment, free_ports
 from .server import Server
 
 COMPOSE_FILE = Path(__file__).parents[2] / "compose.yaml"
 START_WITHIN = 600.0  # the first start pulls the image
 
-READY: dict[str, Callable[[int], bool]] = {"kafka": kafka_ready, "rabbitmq": amqp_ready}
-URL = {"kafka": "kafka://127.0.0.1:{}", "rabbitmq": "amqp://guest:guest@127.0.0.1:{}/"}
+READY: dict[str, Callable[[int], bool]] = {
+    "kafka": kafka_ready,
+    "rabbitmq": amqp_ready,
+    "postgres": postgres_ready,
+    "redis": redis_ready,
+}
+URL = {
+    "kafka": "kafka://127.0.0.1:{}",
+    "rabbitmq": "amqp://guest:guest@127.0.0.1:{}/",
+    "postgres": "postgresql+psycopg://postgres@127.0.0.1:{}/postgres",
+    "redis": "redis://127.0.0.1:{}/0",
+}
 
 
 def answers() -> bool:

@@ -29,6 +29,21 @@ def amqp_ready(port: int) -> bool:
     return (kind, channel, class_id, method_id) == (1, 0, 10, 10)
 
 
+def postgres_ready(port: int) -> bool:
+    """Whether a StartupMessage is answered with Authentication ("Message Formats"); a server that starts says Error."""
+    text = b"user\0postgres\0database\0postgres\0\0"
+    with socket.create_connection(("127.0.0.1", port), TIMEOUT) as connection:
+        connection.sendall(struct.pack(">ii", 8 + len(text), 3 << 16) + text)
+        return _read(connection, 1) == b"R"
+
+
+def redis_ready(port: int) -> bool:
+    """Whether PING is answered with PONG; a server that loads its data answers with an error."""
+    with socket.create_connection(("127.0.0.1", port), TIMEOUT) as connection:
+        connection.sendall(b"PING\r\n")
+        return _read(connection, 5) == b"+PONG"
+
+
 def _read(connection: socket.socket, size: int) -> bytes:
     """Exactly so many bytes; ConnectionError when the other side closes before."""
     data = b""

@@ -46,11 +46,23 @@ def adopt_orphans() -> None:
 
 def children() -> list[int]:
     """Our direct children, adopted ones included; empty where the kernel does not list them."""
+    return children_of(os.getpid())
+
+
+def children_of(pid: int) -> list[int]:
+    """A process's direct children, where the kernel lists them."""
     try:
-        listing = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+        listing = Path(f"/proc/{pid}/task/{pid}/children").read_text()
     except OSError:
         return []
-    return [int(pid) for pid in listing.split()]
+    return [int(child) for child in listing.split()]
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """All below a process: PostgreSQL's children leave its group."""
+    for child in children_of(pid):
+        yield child
+        yield from descendants(child)
 
 
 class Group:
@@ -84,10 +96,13 @@ class Group:
         return self.exit_code
 
     def signal(self, number: int) -> None:
-        """Sends a signal to every process of the group, if there is one."""
+        """Sends a signal to every process of the group, if there is one; of suspending, to all descendants."""
         if self.pid:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, number)
+            for pid in descendants(self.pid) if number in {signal.SIGSTOP, signal.SIGCONT} else ():
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, number)
 
     def end(self, number: int, grace: float) -> None:
         """Ends the group by this signal, by SIGKILL after the grace; returns when all of it is gone."""

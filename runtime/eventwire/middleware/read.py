@@ -55,7 +55,7 @@ class Read(Middleware):
         if context.postponed:
             self._counts.postponed += 1
         else:
-            self._counts.handled += 1
+            self._counts.handled += not context.duplicate
 
     def _refuse_unknown(self, context: Context, error: UnknownEvent) -> None:
         if self._unknown is UnknownEvents.DEAD_LETTER:

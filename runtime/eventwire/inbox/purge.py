@@ -1,0 +1,30 @@
+"""Purging: events that were handled long ago are forgotten, a bounded number in each transaction."""
+
+from __future__ import annotations
+
+import zlib
+from datetime import timedelta
+
+from sqlalchemy import Table, delete, func, select
+from sqlalchemy.orm import Session
+
+
+def purge_batch(session: Session, table: Table, older_than: float, limit: int) -> int:
+    """Delete up to `limit` of the oldest rows that are older than so many seconds; how many that were.
+
+    0 as well when another process is at it (PostgreSQL).
+    """
+    if session.get_bind().dialect.name == "postgresql" and not _alone(session, table):
+        return 0
+    now = session.scalars(select(func.now())).one()
+    old = select(table.c.digest).where(table.c.handled_at < now - timedelta(seconds=older_than))
+    digests = session.scalars(old.order_by(table.c.handled_at).limit(limit)).all()
+    if digests:
+        session.execute(delete(table).where(table.c.digest.in_(digests)))
+    return len(digests)
+
+
+def _alone(session: Session, table: Table) -> bool:
+    """A lock that ends with the transaction, or with the process."""
+    number = zlib.crc32(f"eventwire inbox purge {table.fullname}".encode())
+    return bool(session.scalar(select(func.pg_try_advisory_xact_lock(number))))

@@ -1,0 +1,74 @@
+"""Fixtures of the fault suite. A bar is a test with `@pytest.mark.bar(NUMBER, FAULT)` and the parameter `broker`."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.chaos import mutants
+from tests.chaos.report import Figures, Recording
+from tests.chaos.switches import SEED, full, random_of, seed
+
+_KAFKA = "?session_timeout_ms=4000&heartbeat_interval_ms=500&rebalance_timeout_ms=12000"
+_SQLITE = "?lease=1&poll=0.01"
+_OUTCOME = pytest.StashKey[bool]()
+
+mutants.apply()
+
+
+def pytest_report_header() -> str:
+    """The seed, so that a run can be repeated."""
+    return f"chaos: {SEED}={seed()}, {'full' if full() else 'short'} form"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failure tells the seed, and the figures whether the bar passed."""
+    report = yield
+    if report.when == "call":
+        item.stash[_OUTCOME] = report.passed
+    if report.failed:
+        report.sections.append(("chaos", f"repeat its faults with {SEED}={seed()}"))
+    return report
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> Random:
+    """The test's dice."""
+    return random_of(request.node.nodeid)
+
+
+@pytest.fixture
+def broker(request: pytest.FixtureRequest) -> str:
+    """The broker's kind; parametrize it: `@pytest.mark.parametrize("broker", ["sqlite"], indirect=True)`."""
+    return str(request.param)
+
+
+@pytest.fixture
+def url(broker: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The broker's URL, with leases and sessions so short that a killed member is missed within seconds."""
+    match broker:
+        case "memory":
+            return f"memory://{request.node.name}"
+        case "sqlite":
+            return f"sqlite:///{tmp_path / 'chaos.db'}{_SQLITE}"
+        case "kafka":
+            return f"{request.getfixturevalue('kafka_server').url}{_KAFKA}"
+        case server:
+            return str(request.getfixturevalue(f"{server}_server").url)
+
+
+@pytest.fixture
+def figures(request: pytest.FixtureRequest) -> Iterator[Figures]:
+    """The bar's row in docs/reliability.md."""
+    mark = request.node.get_closest_marker("bar")
+    broker = request.getfixturevalue("broker") if "broker" in request.fixturenames else ""
+    number, fault = mark.args
+    recording = Recording(Figures(request.node.nodeid, number, fault, broker))
+    yield recording.figures
+    recording.end(passed=request.node.stash.get(_OUTCOME, False))
