@@ -267,7 +267,7 @@ class Bus:
         """
         self._require_started()
         transport = self._transport(broker, spec.name)
-        await self._provide(transport, spec, [])
+        await self._provide(transport, [spec], [])
         return Channel(spec, transport, middleware=self._middleware, deadlines=self._deadlines)
 
     # --- topics

@@ -9,7 +9,7 @@ import socket
 import time
 
 from eventwire.context import Context
-from eventwire.errors import PublishFailed, PublishUnknown, Unreachable
+from eventwire.errors import InboxUnavailable, PublishFailed, PublishUnknown, Unreachable
 from eventwire.middleware.backoff import grown
 from eventwire.policy import BreakerPolicy
 
@@ -21,6 +21,7 @@ TRANSIENT: tuple[type[Exception], ...] = (
     socket.gaierror,
     Unreachable,
     PublishUnknown,
+    InboxUnavailable,
 )
 """What says that something which handlers need cannot be reached: no fault of the event."""
 

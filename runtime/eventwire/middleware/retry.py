@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from eventwire.context import Context
 from eventwire.counts import Counts
-from eventwire.errors import ReadError, Reject, Retry, WorkerStopped
+from eventwire.errors import InboxBusy, ReadError, Reject, Retry, WorkerStopped
 from eventwire.middleware.backoff import backoff
 from eventwire.middleware.base import HandleNext, Middleware
 from eventwire.middleware.breaker import Breaker
@@ -18,6 +18,8 @@ from eventwire.policy import RetryPolicy
 from eventwire.topic import Event
 
 _log = logging.getLogger("eventwire.retry")
+_BUSY = 0.1
+"""Seconds until an event that is being handled elsewhere is tried again."""
 
 
 Postpone: TypeAlias = Callable[[Context, float], Awaitable[bool]]
@@ -80,8 +82,8 @@ class Attempts(Middleware):
 
     def _counts_as_attempt(self, context: Context, error: Exception, handled: int | None) -> bool:
         """Tell the breaker. `handled`: how many of its type had been handled when the event failed before."""
-        if isinstance(error, Retry):
-            return True
+        if isinstance(error, Retry | InboxBusy):
+            return isinstance(error, Retry)
         own = handled is not None and handled != self._handled[context.incoming.event]
         transient = not own and self._breaker.is_transient(error)
         self._breaker.failed(context, error, transient=transient)
@@ -91,6 +93,8 @@ class Attempts(Middleware):
         """Wait for the next attempt; for one that is none the breaker's wait comes first. Whether to go on here."""
         if not counted:
             self._counts.transient += 1
+            if self._breaker.why is None:
+                await context.sleep(_BUSY)
             context.parse()
             return True
         seconds = self._seconds(context, error)

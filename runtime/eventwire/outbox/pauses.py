@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
-from eventwire.middleware.retry import backoff
+from eventwire.middleware.backoff import backoff
 from eventwire.policy import RetryPolicy
 
 Thing = TypeVar("Thing", bound=Hashable)

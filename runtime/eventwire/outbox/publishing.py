@@ -22,7 +22,7 @@ from eventwire.errors import (
     Unroutable,
 )
 from eventwire.message import Message, Receipt
-from eventwire.middleware.retry import backoff
+from eventwire.middleware.backoff import backoff
 from eventwire.outbox.pauses import Pauses
 from eventwire.outbox.rows import Row
 from eventwire.outbox.store import Failure

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from eventwire.bus import Bus
 from eventwire.errors import ConfigurationError, Unreachable
-from eventwire.middleware.retry import backoff
+from eventwire.middleware.backoff import backoff
 from eventwire.outbox.lag import Failing, Lag
 from eventwire.outbox.life import Life, together
 from eventwire.outbox.membership import Membership
