@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from contextvars import Context, copy_context
 from typing import TypeAlias
 
 from eventwire.errors import WorkerStopped
+from eventwire.runner import Places, Runner
 from eventwire.transport import Delivery, TopicPartition
 
 Handle: TypeAlias = "Callable[[Delivery, Runner], Awaitable[Exception | None]]"
@@ -36,146 +36,6 @@ class Lane(deque[Delivery]):
     key: Hashable | None
 
 
-class Runner:
-    """One of the tasks that handle deliveries, and what it is doing."""
-
-    __slots__ = ("_abandoned", "_cancels", "_napping", "_places", "delivery", "task")
-
-    def __init__(self, places: Places) -> None:
-        self._places = places
-        self.delivery: Delivery | None = None
-        self.task: asyncio.Task[None] | None = None
-        self._abandoned = False
-        self._napping = False
-        self._cancels = 0
-
-    def begin(self, delivery: Delivery) -> None:
-        """Take on a delivery; what was asked for the last one is forgotten."""
-        self.delivery = delivery
-        self._abandoned = False
-        self._cancels = 0
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait before a retry, another runner in its place. Ends as cancelled when the lanes drain."""
-        self._places.leave()
-        try:
-            await self.wait(asyncio.sleep(seconds))
-        except BaseException:
-            self._places.force()
-            raise
-        await self.wait(self._places.enter())
-
-    async def wait(self, awaited: Awaitable[object]) -> None:
-        """Wait, keeping its place. Ends as cancelled, the delivery given back, when the lanes drain."""
-        if self._abandoned or self.cancelled():
-            self.cancel()
-        self._napping = True
-        try:
-            await awaited
-        finally:
-            self._napping = False
-
-    def interrupt_sleep(self) -> None:
-        """End a wait before a retry, or the next one as soon as it begins; handlers go on."""
-        self._abandoned = True
-        if self._napping:
-            self.cancel()
-
-    def cancel(self) -> None:
-        """Cancel the delivery being handled; the runner goes on."""
-        self._abandoned = True
-        if self.task is not None and self.delivery is not None:
-            self._cancels += 1
-            self.task.cancel()
-
-    def cancelled(self) -> bool:
-        """Whether anybody asked the task to stop, though a handler may have swallowed it."""
-        return self.task is not None and self.task.cancelling() > 0
-
-    def recover(self) -> None:
-        """Go on after a delivery that was cancelled. Raises CancelledError when the task itself was."""
-        if self.task is None:
-            return
-        for _ in range(self._cancels):
-            self.task.uncancel()
-        if self.task.cancelling():
-            raise asyncio.CancelledError
-
-
-class Places:
-    """How many runners may handle at once. Who waits for a retry leaves its place, and comes back when one is vacant.
-
-    `left` is called when somebody left.
-    """
-
-    __slots__ = ("_back", "_left", "_taken", "_total", "away")
-
-    def __init__(self, total: int, left: Callable[[], None]) -> None:
-        self._total = total
-        self._taken = 0
-        self._back: deque[asyncio.Future[None]] = deque()
-        self._left = left
-        self.away = 0
-        """How many left and are not back."""
-
-    @property
-    def free(self) -> bool:
-        """Whether there is a place for somebody new: who comes back goes first."""
-        return not self._back and self._taken < self._total
-
-    @property
-    def wanted(self) -> bool:
-        """Whether somebody waits to come back."""
-        return bool(self._back)
-
-    @property
-    def runners(self) -> int:
-        """How many runners are of use."""
-        return self._total + self.away
-
-    def take(self) -> None:
-        """Take a free place."""
-        self._taken += 1
-
-    def give_up(self) -> None:
-        """Give a place to who waits for one, or leave it free."""
-        self._taken -= 1
-        while self._back and self._taken < self._total:
-            waiter = self._back.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                self._taken += 1
-
-    def leave(self) -> None:
-        """Give the place up for a while."""
-        self.away += 1
-        self.give_up()
-        self._left()
-
-    def force(self) -> None:
-        """Be back at once, place or not: for a delivery that only ends."""
-        self.away -= 1
-        self._taken += 1
-
-    async def enter(self) -> None:
-        """Come back when there is a place, first come first served; when cancelled at once."""
-        if self.free:
-            self.force()
-            return
-        waiter = asyncio.get_running_loop().create_future()
-        self._back.append(waiter)
-        try:
-            await waiter
-        except asyncio.CancelledError:
-            if waiter.cancelled():  # else it was given a place just before
-                self._taken += 1
-                with suppress(ValueError):
-                    self._back.remove(waiter)
-            raise
-        finally:
-            self.away -= 1
-
-
 class Lanes:
     """Handles deliveries, up to `concurrency` at once. For one event loop; `run` once."""
 
@@ -191,6 +51,8 @@ class Lanes:
         self._group: asyncio.TaskGroup | None = None
         self._context = copy_context()
         self._settled = asyncio.Event()
+        self._draining: list[Collection[TopicPartition] | None] = []
+        self._fetched: dict[TopicPartition, int] = {}
         self.waiting = 0
         """How many deliveries wait or are being handled."""
         self.progress: float | None = None
@@ -208,8 +70,14 @@ class Lanes:
 
     def put(self, deliveries: Iterable[Delivery]) -> None:
         """Add deliveries, a partition's in offset order. The consumer's `max_uncommitted` is the bound."""
-        lane_of, lanes, ready = self._lane_of, self._lanes, self._ready
+        lane_of, lanes, ready, last = self._lane_of, self._lanes, self._ready, None
         for delivery in deliveries:
+            if self._draining and self._drains(delivery):
+                delivery.release()
+                continue
+            if last is not None and delivery.partition != last.partition:
+                self._note(last)
+            last = delivery
             self.waiting += 1
             key = lane_of(delivery)
             lane = lanes.get(key) if key is not None else None
@@ -220,22 +88,32 @@ class Lanes:
                 if key is not None:
                     lanes[key] = lane
             lane.append(delivery)
+        if last is not None:
+            self._note(last)
         self._wake_one()
 
     async def drain(self, partitions: Collection[TopicPartition] | None, seconds: float) -> None:
-        """Give back what has not started, of these partitions or of all, and finish the rest within `seconds`.
+        """Finish what was begun, of these partitions or of all, within `seconds`, and give back the rest.
 
-        Waits before a retry end at once; past `seconds` handlers are cancelled. What was cancelled is given back too.
-        When it returns, nothing of the partitions is being handled.
+        What lies below something that was begun is handled, too: a log's position cannot pass it, so that all above it
+        would be delivered again. Waits before a retry end at once; past `seconds` handlers are cancelled. What was
+        cancelled is given back, with what its key has after it. When it returns, nothing of the partitions is being
+        handled.
         """
-        self._give_back(partitions)
-        for runner in self._busy(partitions):
-            runner.interrupt_sleep()
-        await self._finish(partitions, seconds)
-        self._give_back(partitions)  # what a fetch that was under way has brought
-        for runner in self._busy(partitions):
-            runner.cancel()
-        await self._finish(partitions, None)
+        self._draining.append(partitions)
+        try:
+            self._give_back(partitions, self._begun(partitions))
+            for runner in self._busy(partitions):
+                runner.interrupt_sleep()
+            await self._finish(partitions, seconds)
+            self._give_back(partitions)
+            for runner in self._busy(partitions):
+                runner.cancel()
+            await self._finish(partitions, None)
+        finally:
+            self._draining.remove(partitions)
+            for at in tuple(self._fetched) if partitions is None else partitions:
+                self._fetched.pop(at, None)
 
     @property
     def in_flight(self) -> int:
@@ -250,10 +128,19 @@ class Lanes:
 
     # --- inside
 
+    def _note(self, last: Delivery) -> None:
+        """Remember the highest offset of its partition that was put."""
+        if last.offset is not None:
+            at = TopicPartition(last.message.topic, last.partition)
+            self._fetched[at] = max(last.offset, self._fetched.get(at, -1))
+
+    def _drains(self, delivery: Delivery) -> bool:
+        return any(_within(delivery, partitions) for partitions in self._draining)
+
     async def _finish(self, partitions: Collection[TopicPartition] | None, seconds: float | None) -> None:
         try:
             async with asyncio.timeout(seconds):
-                while self._busy(partitions):
+                while self._busy(partitions) or next(self._unstarted(partitions), None):
                     self._settled.clear()
                     await self._settled.wait()
         except TimeoutError:
@@ -267,16 +154,49 @@ class Lanes:
             if runner.delivery is not None and runner.task is not me and _within(runner.delivery, partitions)
         ]
 
-    def _give_back(self, partitions: Collection[TopicPartition] | None) -> None:
+    def _unstarted(self, partitions: Collection[TopicPartition] | None) -> Iterator[Delivery]:
         started = {id(runner.delivery) for runner in self._runners if runner.delivery is not None}
+        for lane in {id(lane): lane for lane in (*self._ready, *self._lanes.values())}.values():
+            for delivery in lane:
+                if id(delivery) not in started and _within(delivery, partitions):
+                    yield delivery
+
+    def _begun(self, partitions: Collection[TopicPartition] | None) -> Mapping[TopicPartition, int]:
+        """By partition, the highest offset that was begun or is settled.
+
+        A log with holes (compaction) may make it too high: then more is handled before the end than need be.
+        """
+        waiting: dict[TopicPartition, set[int]] = {}
+        for delivery in self._unstarted(partitions):
+            if delivery.offset is not None:
+                at = TopicPartition(delivery.message.topic, delivery.partition)
+                waiting.setdefault(at, set()).add(delivery.offset)
+        begun: dict[TopicPartition, int] = {}
+        for at, offsets in waiting.items():
+            begun[at] = self._fetched.get(at, -1)
+            while begun[at] in offsets:
+                begun[at] -= 1
+        return begun
+
+    def _give_back(
+        self,
+        partitions: Collection[TopicPartition] | None,
+        begun: Mapping[TopicPartition, int] | None = None,
+    ) -> None:
+        """Release what has not started; with `begun` only what lies above it."""
+        unstarted = {id(delivery) for delivery in self._unstarted(partitions) if not _below(delivery, begun)}
         for lane in {id(lane): lane for lane in (*self._ready, *self._lanes.values())}.values():
             for _ in range(len(lane)):
                 delivery = lane.popleft()
-                if id(delivery) in started or not _within(delivery, partitions):
+                if id(delivery) in unstarted:
+                    self._release(delivery)
+                else:
                     lane.append(delivery)
-                    continue
-                self.waiting -= 1
-                delivery.release()
+
+    def _release(self, delivery: Delivery) -> None:
+        self.waiting -= 1
+        delivery.release()
+        self._settled.set()
 
     def _start(self, group: asyncio.TaskGroup) -> None:
         runner = Runner(self._places)
@@ -332,6 +252,8 @@ class Lanes:
     async def _one(self, lane: Lane, runner: Runner) -> None:
         delivery = lane[0]
         runner.begin(delivery)
+        if self._draining and self._drains(delivery):
+            runner.interrupt_sleep()
         failure = None
         try:
             failure = await self._handle(delivery, runner)
@@ -347,6 +269,8 @@ class Lanes:
             self._settled.set()
         if cancelled:
             delivery.release()
+            while lane and self._drains(delivery):  # what comes after it must not overtake it
+                self._release(lane.popleft())
             runner.recover()
         else:
             delivery.ack(failure)
@@ -367,3 +291,9 @@ class Lanes:
 
 def _within(delivery: Delivery, partitions: Collection[TopicPartition] | None) -> bool:
     return partitions is None or (delivery.message.topic, delivery.partition) in partitions
+
+
+def _below(delivery: Delivery, begun: Mapping[TopicPartition, int] | None) -> bool:
+    if begun is None or delivery.offset is None:
+        return False
+    return delivery.offset < begun.get(TopicPartition(delivery.message.topic, delivery.partition), -1)

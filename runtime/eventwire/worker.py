@@ -22,7 +22,7 @@ from eventwire.handler import AnyHandler, HandlerFactory
 from eventwire.health import Situation, WorkerHealth, judged
 from eventwire.holding import Holding
 from eventwire.inbox.base import Inbox
-from eventwire.lanes import Lanes, Runner
+from eventwire.lanes import Lanes
 from eventwire.middleware.base import HandleNext, Middleware, checked
 from eventwire.middleware.breaker import TRANSIENT, Breaker
 from eventwire.middleware.delayed import attempt_of
@@ -36,6 +36,7 @@ from eventwire.policy import (
     Unhandled,
 )
 from eventwire.route import spec_of
+from eventwire.runner import Runner
 from eventwire.signals import on_stop_signals
 from eventwire.topic import Topic
 from eventwire.transport import Consumer, Delivery, Subscription, TopicPartition, Transport

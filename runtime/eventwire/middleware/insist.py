@@ -8,7 +8,7 @@ from itertools import count
 from typing import Protocol
 
 from eventwire.context import Context
-from eventwire.errors import PublishError, TooLarge
+from eventwire.errors import InvalidEvent, PublishError, TooLarge
 from eventwire.message import Message
 from eventwire.middleware.backoff import backoff
 from eventwire.policy import RetryPolicy
@@ -38,13 +38,17 @@ class Insist:
     async def publish(
         self, message: Message, context: Context, smaller: Callable[[Message], Message]
     ) -> None:
-        """Return when the broker has it. What is too large is replaced, once, by `smaller` of it; that may raise."""
+        """Return when the broker has it.
+
+        What the broker or its client can never take (too large, a null key) is replaced, once, by `smaller` of it; that
+        may raise.
+        """
         whole = message
         for attempt in count(1):
             try:
                 await self._park(message)
             except PublishError as error:
-                if isinstance(error, TooLarge) and message is whole:
+                if isinstance(error, TooLarge | InvalidEvent) and message is whole:
                     message = smaller(whole)
                     continue
                 _log.error(
