@@ -140,7 +140,7 @@ class Lanes:
     async def _finish(self, partitions: Collection[TopicPartition] | None, seconds: float | None) -> None:
         try:
             async with asyncio.timeout(seconds):
-                while self._busy(partitions) or next(self._unstarted(partitions), None):
+                while self._busy(partitions) or any(True for _ in self._unstarted(partitions)):
                     self._settled.clear()
                     await self._settled.wait()
         except TimeoutError:
