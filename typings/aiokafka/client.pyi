@@ -1,5 +1,6 @@
 from asyncio import Future
 from collections.abc import Mapping
+from typing import Any
 
 from aiokafka.cluster import ClusterMetadata
 
@@ -10,4 +11,6 @@ class AIOKafkaClient:
     cluster: ClusterMetadata
     _conns: Mapping[object, _Connection]
     def force_metadata_update(self) -> Future[bool]: ...
+    async def ready(self, node_id: int) -> bool: ...
+    async def send(self, node_id: int, request: object, *, group: Any = ...) -> Any: ...
     async def close(self) -> None: ...

@@ -7,7 +7,8 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventwire.transports.kafka.assignment import AssignedPartition, KafkaDelivery
+from eventwire.transports.kafka.assignment import AssignedPartition, Hooks, KafkaDelivery
+from eventwire.transports.kafka.notes import Note, Suspicion, read_note
 
 _PARTITION = TopicPartition("t", 3)
 
@@ -52,6 +53,8 @@ class Partition:
     max_uncommitted: int = 4
     client: FakeClient = field(default_factory=FakeClient)
     released: list[KafkaDelivery] = field(default_factory=list[KafkaDelivery])
+    suspicion: Suspicion = field(default_factory=lambda: Suspicion("me"))
+    commits_asked: int = 0
 
     def __post_init__(self) -> None:
         self.assigned = AssignedPartition(
@@ -61,8 +64,25 @@ class Partition:
             position=self.position,
             committed=None,
             max_uncommitted=self.max_uncommitted,
-            give_back=self.released.append,
+            suspicion=self.suspicion,
+            hooks=Hooks(self.released.append, self.ask),
         )
+
+    def ask(self) -> None:
+        self.commits_asked += 1
+
+    def commit(self) -> Note | None:
+        """What the broker is told, if anything is due; it then knows."""
+        due = self.assigned.due()
+        if due is None:
+            return None
+        self.assigned.written(due)
+        return read_note(due.metadata)
+
+    def handed_out(self) -> list[KafkaDelivery]:
+        """What may be handed out now."""
+        given, self.released[:] = list(self.released), []
+        return [delivery for delivery in given if delivery.admitted()]
 
     def take(self, *offsets: int, room: int = 100) -> list[KafkaDelivery]:
         return self.assigned.take(
@@ -141,6 +161,91 @@ def test_acks_after_the_partition_was_lost_change_nothing() -> None:
         delivery.ack()
     assert partition.assigned.position == 0
     assert partition.client.paused, "a partition that is gone cannot be resumed"
+
+
+def suspect(*, until: int = 3, deaths: int = 0) -> Partition:
+    return Partition(suspicion=Suspicion("me", until, 0, deaths))
+
+
+def test_a_suspect_offset_is_handed_out_when_the_broker_knows_that_it_is_alone() -> None:
+    partition = suspect(deaths=2)
+    assert partition.take(0, 1, 2) == []
+    assert partition.client == FakeClient(position=1, paused=True)
+    assert partition.handed_out() == []
+    assert partition.commits_asked == 1
+    assert partition.commit() == Note(clean=False, by="me", until=3, deaths=2)
+    (delivery,) = partition.handed_out()
+    assert (delivery.offset, delivery.deaths, delivery.attempt) == (0, 2, 3)
+    assert partition.assigned.suspect
+    assert not partition.assigned.full
+
+
+def test_the_next_is_read_when_the_one_before_is_settled_and_owes_it_nothing() -> None:
+    partition = suspect(deaths=2)
+    partition.take(0, 1)
+    partition.commit()
+    assert partition.client == FakeClient(position=1, paused=True)
+    partition.handed_out()[0].ack()
+    assert partition.client == FakeClient(position=1, paused=False)
+    assert partition.commit() == Note(clean=True, by="me", until=3), "between two, nobody is being handled"
+    partition.take(1, 2)
+    assert partition.commit() == Note(clean=False, by="me", until=3)
+    assert [(one.offset, one.deaths) for one in partition.handed_out()] == [(1, 0)]
+
+
+def test_many_are_handed_out_again_when_the_broker_knows_that_the_window_is_past() -> None:
+    partition = suspect(until=1)
+    partition.take(0, 1, 2)
+    partition.commit()
+    partition.handed_out()[0].ack()
+    assert partition.take(1, 2) == [], "what was polled already is read again"
+    assert partition.client == FakeClient(position=1, paused=True)
+    assert partition.commit() == Note(clean=False, by="me")
+    assert partition.client == FakeClient(position=1, paused=False)
+    assert offsets(partition.take(1, 2)) == [1, 2]
+
+
+def test_a_hole_up_to_the_end_of_the_window_ends_it() -> None:
+    partition = suspect()
+    assert partition.take(7, 8) == []
+    assert partition.client == FakeClient(position=7, paused=True)
+    assert partition.commit() == Note(clean=False, by="me")
+    assert offsets(partition.take(7, 8)) == [7, 8]
+
+
+def test_a_released_suspect_is_not_alone_until_it_is_handed_out_again() -> None:
+    partition = suspect()
+    partition.take(0, 1)
+    partition.commit()
+    partition.handed_out()[0].release()
+    assert partition.commit() == Note(clean=True, by="me", until=3)
+    assert partition.handed_out() == [], "it is held until the broker knows"
+    assert partition.commit() == Note(clean=False, by="me", until=3)
+    assert [one.offset for one in partition.handed_out()] == [0]
+
+
+def test_giving_up_tells_that_nobody_is_being_handled() -> None:
+    for partition in (suspect(deaths=1), Partition()):
+        partition.take(0, 1)
+        partition.commit()
+        partition.assigned.leaving = True
+        note = partition.commit()
+        assert note is not None
+        assert note.clean
+        assert note.deaths == (1 if note.until else 0)
+
+
+def test_what_lies_below_the_next_offset_and_is_no_record_is_passed() -> None:
+    partition = Partition()
+    (delivery,) = partition.take(0)
+    partition.assigned.skip_to(5)
+    assert partition.assigned.position == 0, "something is in flight"
+    delivery.ack()
+    partition.assigned.skip_to(5)
+    assert partition.assigned.position == 5
+    over = suspect()
+    over.assigned.skip_to(5)
+    assert not over.assigned.suspect
 
 
 @given(st.sets(st.integers(0, 60), min_size=1).map(sorted), st.integers(1, 10), st.integers())

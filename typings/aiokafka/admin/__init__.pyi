@@ -1,6 +1,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
+from aiokafka.client import AIOKafkaClient
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 class PartitionDescription(TypedDict):
@@ -30,6 +31,7 @@ class CreateTopicsResponse:
     topic_errors: list[tuple[str, int, str | None]]
 
 class AIOKafkaAdminClient:
+    _client: AIOKafkaClient
     def __init__(self, **options: Any) -> None: ...
     async def start(self) -> None: ...
     async def close(self) -> None: ...
@@ -41,6 +43,7 @@ class AIOKafkaAdminClient:
         self, records_to_delete: Mapping[TopicPartition, RecordsToDelete], timeout_ms: int | None = None
     ) -> dict[TopicPartition, int]: ...
     async def describe_topics(self, topics: list[str] | None = None) -> list[TopicDescription]: ...
+    async def describe_cluster(self) -> dict[str, Any]: ...
     async def list_consumer_group_offsets(
         self,
         group_id: str,

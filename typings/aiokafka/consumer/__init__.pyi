@@ -1,4 +1,6 @@
 from asyncio import Task
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from aiokafka.abc import ConsumerRebalanceListener
@@ -9,9 +11,36 @@ class Fetcher:
     @property
     def error_future(self) -> Task[None]: ...
 
+class GroupCoordinator:
+    _coordination_task: Task[None]
+    _heartbeat_task: Task[None] | None
+    async def fetch_committed_offsets(
+        self, partitions: Sequence[TopicPartition]
+    ) -> dict[TopicPartition, OffsetAndMetadata]: ...
+
+class TopicPartitionState:
+    highwater: int | None
+    lso: int | None
+    timestamp: int | None
+    paused: bool
+    has_valid_position: bool
+    position: int
+
+class Assignment:
+    def state_value(self, tp: TopicPartition) -> TopicPartitionState | None: ...
+
+class Subscription:
+    assignment: Assignment | None
+
+class SubscriptionState:
+    subscription: Subscription | None
+    def fetch_context(self) -> AbstractContextManager[None]: ...
+
 class AIOKafkaConsumer:
     _client: AIOKafkaClient
     _fetcher: Fetcher
+    _coordinator: GroupCoordinator
+    _subscription: SubscriptionState
     def __init__(self, *topics: str, **options: Any) -> None: ...
     async def start(self) -> None: ...
     async def stop(self) -> None: ...

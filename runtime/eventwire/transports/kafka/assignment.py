@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, OffsetAndMetadata
 from aiokafka import TopicPartition as KafkaPartition
 
 from eventwire.message import Message
 from eventwire.offsets import OffsetTracker
+from eventwire.transports.kafka.notes import Suspicion
 from eventwire.transports.kafka.records import read_headers
 
 
 class KafkaDelivery:
     """A record handed out. The first of `ack` and `release` counts; both do nothing once the partition is lost."""
 
-    __slots__ = ("_assigned", "_open", "attempt", "message", "offset", "partition")
+    __slots__ = ("_assigned", "_open", "attempt", "deaths", "message", "offset", "partition")
 
-    def __init__(self, assigned: AssignedPartition, message: Message, offset: int, attempt: int) -> None:
+    def __init__(
+        self, assigned: AssignedPartition, message: Message, offset: int, attempt: int, deaths: int = 0
+    ) -> None:
         self._assigned = assigned
         self._open = True
         self.message = message
         self.partition = assigned.number
         self.offset: int | None = offset
         self.attempt = attempt
+        self.deaths = deaths
 
     @property
     def live(self) -> bool:
@@ -42,21 +47,35 @@ class KafkaDelivery:
         """Hand it out again at the next fetch, as one attempt more."""
         if self._open and self.offset is not None:
             self._open = False
-            self._assigned.give_back(
-                KafkaDelivery(self._assigned, self.message, self.offset, self.attempt + 1)
+            self._assigned.take_back(
+                KafkaDelivery(self._assigned, self.message, self.offset, self.attempt + 1, self.deaths)
             )
+
+    def admitted(self) -> bool:
+        """Whether it may be handed out now. If not, it comes back once the broker knows that it will be alone."""
+        return self._assigned.admit(self)
+
+
+class Hooks(NamedTuple):
+    """What a partition asks of the consumer that has it."""
+
+    give_back: Callable[[KafkaDelivery], None]
+    """Hand this one out."""
+    commit_soon: Callable[[], None]
+    """Commit without waiting for the interval: something must be at the broker before it is handed out."""
 
 
 class AssignedPartition:
     """Keeps the commit position and the span of one partition while it is ours.
 
     A partition is paused when its span reaches `max_uncommitted` and resumed at half of it. What a poll brought beyond
-    is not kept: the client seeks back to it.
+    is not kept: the client seeks back to it. In suspect mode one record is held at a time: it is handed out
+    when a commit has said so, and the next is read when it is settled.
     """
 
     __slots__ = (
-        "_client", "_highest", "_kafka", "_max_uncommitted", "_paused", "_tracker", "committed", "give_back", "live",
-        "number", "topic",
+        "_client", "_gate", "_held", "_highest", "_hooks", "_kafka", "_max_uncommitted", "_tracker", "committed",
+        "leaving", "live", "number", "paused", "suspicion", "topic",
     )  # fmt: skip
 
     def __init__(
@@ -66,30 +85,67 @@ class AssignedPartition:
         topic: str,
         *,
         position: int,
-        committed: int | None,
+        committed: OffsetAndMetadata | None,
         max_uncommitted: int,
-        give_back: Callable[[KafkaDelivery], None],
+        suspicion: Suspicion,
+        hooks: Hooks,
     ) -> None:
         self._client = client
         self._kafka = partition
         self._tracker = OffsetTracker(position)
         self._highest = position - 1
         self._max_uncommitted = max_uncommitted
-        self._paused = False
+        self._hooks = hooks
+        self._held: KafkaDelivery | None = None
+        self._gate = False
+        """Suspect mode is over, and the broker does not know it yet."""
+        self.paused = False
         self.topic = topic
         self.number = partition.partition
+        self.suspicion = suspicion
         self.committed = committed
-        """The position that is at the broker; None for a group that had none."""
-        self.give_back = give_back
+        """What is at the broker; None for a group that has nothing there."""
         self.live = True
+        self.leaving = False
+        """The partition is given up: nothing of it is being handled, and the next commit says so."""
 
     @property
     def position(self) -> int:
         """What to commit: everything below it is settled."""
         return self._tracker.position
 
+    @property
+    def full(self) -> bool:
+        """Whether nothing more is handed out until something is settled."""
+        return self.paused and self.suspicion.until is None
+
+    @property
+    def suspect(self) -> bool:
+        """Whether records are handed out one by one."""
+        return self.suspicion.until is not None
+
+    def due(self) -> OffsetAndMetadata | None:
+        """What to commit, if that is not at the broker yet."""
+        position = self._tracker.position
+        due = OffsetAndMetadata(position, self.suspicion.note(position, leaving=self.leaving))
+        return due if due != self.committed else None
+
+    def written(self, commit: OffsetAndMetadata) -> None:
+        """Note that a commit is at the broker, and hand out what waited for it."""
+        self.committed = commit
+        if self.leaving or not self.live:
+            return
+        if self._held is not None and self.due() is None:
+            self._hand_out()
+        elif self._gate and self.suspicion.allows_many(commit.metadata):
+            self._gate = False
+            self._resume()
+
     def take(self, records: Sequence[ConsumerRecord], room: int) -> list[KafkaDelivery]:
         """Deliveries of the first `room` records that the span allows; the client seeks back to the rest."""
+        if self.suspicion.until is not None or self._gate:
+            self._take_one(records)
+            return []
         last = self._ceiling(records[0].offset)
         if len(records) > room or records[-1].offset > last:
             records = self._cut(records, room, last)
@@ -100,14 +156,75 @@ class AssignedPartition:
 
     def settle(self, offset: int) -> None:
         """Note that the offset is done, if the partition is still ours."""
-        if (
-            self.live
-            and self._tracker.settle(offset)
-            and self._paused
-            and self._tracker.span <= self._max_uncommitted // 2
-        ):
-            self._paused = False
-            self._client.resume(self._kafka)
+        if self.live and self._tracker.settle(offset) and self.paused:
+            self._go_on()
+
+    def take_back(self, delivery: KafkaDelivery) -> None:
+        """A delivery comes again: it is not being handled any more."""
+        self.suspicion.alone = None
+        self._hooks.give_back(delivery)
+
+    def admit(self, delivery: KafkaDelivery) -> bool:
+        """Whether a delivery that came back may be handed out; in suspect mode, only when the broker knows of it."""
+        if self.suspicion.until is None or self.suspicion.alone == delivery.offset:
+            return True
+        self._hold(delivery)
+        return False
+
+    def skip_to(self, position: int) -> None:
+        """Nothing is in flight and the log goes on at `position`: below it there is nothing (a transaction's end)."""
+        if self._held is None and not self._tracker.span and position > self._tracker.position:
+            self._tracker.position = position
+            if self.suspicion.ends_at(position):
+                self._end_suspicion()
+
+    # Suspect mode
+
+    def _take_one(self, records: Sequence[ConsumerRecord]) -> None:
+        first = records[0].offset
+        if self._gate or self._held is not None or self._tracker.span:
+            self._client.seek(self._kafka, first)
+        elif self.suspicion.ends_at(first):
+            self._client.seek(self._kafka, first)
+            self._end_suspicion()
+        else:
+            if len(records) > 1:
+                self._client.seek(self._kafka, records[1].offset)
+            self._hold(self._delivery(records[0]))
+        self._pause()
+
+    def _hold(self, delivery: KafkaDelivery) -> None:
+        self._held = delivery
+        self.suspicion.alone = delivery.offset
+        if self.due() is None:
+            self._hand_out()
+        else:
+            self._hooks.commit_soon()
+
+    def _hand_out(self) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            self._hooks.give_back(held)
+
+    def _end_suspicion(self) -> None:
+        self.suspicion.until = None
+        self._gate = True
+        self._pause()
+        self._hooks.commit_soon()
+
+    def _go_on(self) -> None:
+        """The position moved while the partition was paused."""
+        if self.suspicion.until is None:
+            if self._tracker.span <= self._max_uncommitted // 2 and not self._gate:
+                self._resume()
+            return
+        self.suspicion.alone = None
+        if self.suspicion.ends_at(self._tracker.position):
+            self._end_suspicion()
+        else:
+            self._resume()
+
+    # Records
 
     def _ceiling(self, first: int) -> int:
         """The highest offset that may be handed out, if `first` is the next."""
@@ -130,9 +247,17 @@ class AssignedPartition:
         self._tracker.fetched(record.offset)
         headers, content_type = read_headers(record.headers)
         message = Message(self.topic, record.value, record.key, headers, content_type)
-        return KafkaDelivery(self, message, record.offset, 1)
+        if self.suspicion.until is None:
+            return KafkaDelivery(self, message, record.offset, 1)
+        deaths = self.suspicion.deaths(record.offset)
+        return KafkaDelivery(self, message, record.offset, 1 + deaths, deaths)
 
     def _pause(self) -> None:
-        if not self._paused:
-            self._paused = True
+        if not self.paused:
+            self.paused = True
             self._client.pause(self._kafka)
+
+    def _resume(self) -> None:
+        if self.paused:
+            self.paused = False
+            self._client.resume(self._kafka)

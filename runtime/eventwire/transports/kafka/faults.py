@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from aiokafka.errors import (
+    AuthenticationFailedError,
+    AuthenticationMethodNotSupported,
     ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    InconsistentGroupProtocolError,
+    InvalidGroupIdError,
+    InvalidSessionTimeoutError,
     InvalidTimestampError,
     InvalidTopicError,
     KafkaError,
     MessageSizeTooLargeError,
     PolicyViolationError,
     RecordListTooLargeError,
+    SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
     UnknownTopicOrPartitionError,
     UnsupportedCodecError,
     UnsupportedForMessageFormatError,
@@ -18,6 +26,20 @@ from aiokafka.errors import (
 
 from eventwire.errors import PublishError, PublishFailed, PublishUnknown, TooLarge
 from eventwire.message import Message
+
+REFUSED = (
+    AuthenticationFailedError,
+    AuthenticationMethodNotSupported,
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    InconsistentGroupProtocolError,
+    InvalidGroupIdError,
+    InvalidSessionTimeoutError,
+    SaslAuthenticationFailed,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
+"""What no other try mends: a person has to. Everything else that ends a consumer's client has it made anew."""
 
 _Row = tuple[type[PublishError], str]
 

@@ -61,6 +61,14 @@ async def partition_counts(admin: AIOKafkaAdminClient) -> Mapping[str, int]:
     return {found["topic"]: len(found["partitions"]) for found in await _topics(admin)}
 
 
+async def leaders(admin: AIOKafkaAdminClient) -> Mapping[str, Mapping[int, int]]:
+    """The leader of each partition of each topic of the cluster. Raises BrokerError."""
+    return {
+        found["topic"]: {each["partition"]: each["leader"] for each in found["partitions"]}
+        for found in await _topics(admin)
+    }
+
+
 async def _topics(admin: AIOKafkaAdminClient) -> Sequence[TopicDescription]:
     try:
         found = await admin.describe_topics()

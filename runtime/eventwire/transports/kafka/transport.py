@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Sequence
+from functools import partial
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
@@ -11,6 +12,7 @@ from aiokafka.errors import KafkaError
 from eventwire.errors import Closed, PublishError, Unreachable
 from eventwire.message import Message, Receipt
 from eventwire.transport import DriverOptions, Features, Subscription, TopicSpec
+from eventwire.transports.kafka import standing
 from eventwire.transports.kafka import topics as declaring
 from eventwire.transports.kafka.client import Client
 from eventwire.transports.kafka.consumer import KafkaConsumer
@@ -88,15 +90,28 @@ class KafkaTransport:
     async def subscribe(self, subscription: Subscription) -> KafkaConsumer:
         """Begin to join the group. Raises TopicMissing and Unreachable."""
         await self.check(subscription.topics, ())
-        client = Client(group_id=subscription.group, **self._options.consumer)
-        consumer = KafkaConsumer(client, subscription, self._options.drain)
+        return await KafkaConsumer.open(
+            partial(self._client, subscription.group),
+            subscription,
+            drain=self._options.drain,
+            session_timeout=float(self._options.consumer["session_timeout_ms"]) / 1000,
+        )
+
+    async def ping(self) -> None:
+        """Ask any broker for the cluster's metadata. Raises Unreachable."""
+        admin = await self._administration()
         try:
-            await self._reach(client.start())
-            await consumer.join()
-        except BaseException:
-            await consumer.close()
-            raise
-        return consumer
+            await admin.describe_cluster()
+        except KafkaError as error:
+            raise Unreachable(f"no answer from {self._url}: {describe(error)}") from error
+
+    async def lag(self, topic: TopicSpec, group: str) -> int:
+        """The log's ends minus what the group committed; everything the log has where it never did.
+
+        Records only: what an open transaction wrote does not count yet, its marker at the log's end counts as one
+        until the group passed it. Raises TopicMissing and BrokerError.
+        """
+        return await standing.lag(await self._administration(), topic, group)
 
     async def close(self) -> None:
         """Flush and disconnect. Consumers are closed by those who opened them."""
@@ -113,6 +128,15 @@ class KafkaTransport:
             if self._admin is None:
                 self._admin = await self._administrator()
             return self._admin
+
+    async def _client(self, group: str) -> Client:
+        client = Client(group_id=group, **self._options.consumer)
+        try:
+            await self._reach(client.start())
+        except BaseException:
+            await client.end()
+            raise
+        return client
 
     async def _administrator(self) -> AIOKafkaAdminClient:
         admin = AIOKafkaAdminClient(**self._options.admin)
