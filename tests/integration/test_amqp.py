@@ -284,6 +284,46 @@ async def test_a_queue_topic_keeps_what_nobody_subscribed_to(transport: AmqpTran
     assert [delivery.message.id for delivery in await read(consumer, 1)] == ["1"]
 
 
+async def test_a_delayed_topic_waits_at_the_broker(transport: AmqpTransport) -> None:
+    spec = topic(queue=True, delay=1.0)
+    with pytest.raises(TopicMissing, match=rf"{spec.name}\.waiting"):
+        await transport.check([spec], ["g"])
+    await transport.declare([spec], [])
+    await transport.declare([spec], ["g"])
+    await transport.check([spec], ["g"])
+    consumer = await transport.subscribe(Subscription("g", (spec,)))
+    began = time.monotonic()
+    sent = [to(spec, n, key=b"k", headers=(("h", b"\xff"), ("h", b"2"))) for n in range(3)]
+    await transport.publish_many(spec, sent)
+    assert await transport.lag(spec, "g") == 3
+    got = await read(consumer, 3)
+    assert time.monotonic() - began >= 1.0
+    assert [delivery.message for delivery in got] == sent
+    assert {delivery.attempt for delivery in got} == {1}
+    with pytest.raises(TopicMismatch):
+        await transport.declare([TopicSpec(spec.name, queue=True, delay=2.0)], [])
+
+
+async def test_lag_counts_what_waits(transport: AmqpTransport) -> None:
+    spec = topic(partitions=3, ordered=True)
+    with pytest.raises(TopicMissing):
+        await transport.lag(spec, "g")
+    await transport.declare([spec], ["g"])
+    await transport.publish_many(spec, [to(spec, n, key=b"%d" % n) for n in range(20)])
+    assert await transport.lag(spec, "g") == 20
+    consumer = await transport.subscribe(Subscription("g", (spec,)))
+    await read(consumer, 20)
+    assert await transport.lag(spec, "g") == 0
+
+
+async def test_ping(transport: AmqpTransport, unused_tcp_port: int) -> None:
+    await transport.ping()
+    gone = made(f"amqp://127.0.0.1:{unused_tcp_port}/", connect_timeout=0.3)
+    with pytest.raises(Unreachable):
+        await gone.ping()
+    await gone.close()
+
+
 async def test_a_key_stays_in_order_between_two_members(
     transport: AmqpTransport, amqp_server: Server
 ) -> None:

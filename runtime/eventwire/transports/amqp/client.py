@@ -16,6 +16,13 @@ class Link(Protocol):
     connection_tune: Connection.Tune
 
 
+class Counted(Protocol):
+    """pamqp.commands.Queue.DeclareOk. A passive declare counts what is not with a consumer; and active consumers."""
+
+    message_count: int
+    consumer_count: int
+
+
 class Channel(Protocol):
     """aiormq.channel.Channel.
 
@@ -47,6 +54,14 @@ class Channel(Protocol):
         """basic.consume."""
         ...
 
+    async def basic_get(self, queue: str) -> DeliveredMessage:
+        """basic.get; an empty queue's answer has no delivery tag."""
+        ...
+
+    async def basic_ack(self, delivery_tag: int) -> object:
+        """basic.ack."""
+        ...
+
     async def exchange_declare(
         self, exchange: str, *, exchange_type: str = "direct", passive: bool = False, durable: bool = False
     ) -> object:
@@ -60,7 +75,7 @@ class Channel(Protocol):
         passive: bool = False,
         durable: bool = False,
         arguments: dict[str, Any] | None = None,
-    ) -> object:
+    ) -> Counted:
         """queue.declare."""
         ...
 

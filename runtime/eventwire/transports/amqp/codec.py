@@ -1,7 +1,8 @@
 """Messages as AMQP properties and back.
 
-Beside the headers of the message itself two are written: `eventwire_key`, the key byte for byte, where there
-is one, and `eventwire_tombstone` on a message without a body, which AMQP cannot tell from an empty one. A header
+Beside the headers of the message itself these are written: `eventwire_key`, the key byte for byte, where there
+is one; `eventwire_tombstone` on a message without a body, which AMQP cannot tell from an empty one; `eventwire_attempt`
+on what is passed to another queue of the same group, how often it was delivered before. A header
 name that repeats becomes one field with an array of values. Text is written as such, other bytes as a byte array.
 """
 
@@ -30,9 +31,21 @@ _OVERHEAD = 6
 """Bytes that a field takes beside its name and value."""
 
 _KEY, _TOMBSTONE, _NO_ID = "eventwire_key", "eventwire_tombstone", "eventwire-without-id-"
-_OWN = frozenset({_KEY, _TOMBSTONE})
+_ATTEMPT = "eventwire_attempt"
+_OWN = frozenset({_KEY, _TOMBSTONE, _ATTEMPT})
 _TYPE = PREFIX + "type"
 _COUNTS = frozenset({"x-delivery-count", "x-acquired-count"})
+_DEATHS = frozenset(
+    {"x-death"}
+    | {f"x-{which}-death-{what}" for which in ("first", "last") for what in ("exchange", "queue", "reason")}
+)
+"""What RabbitMQ adds to a message that it passes to another queue (RabbitMQ, "Dead Letter Exchanges", "Effects")."""
+_HIDDEN = {
+    (redelivered, moved): _OWN | (_COUNTS if redelivered else set()) | (_DEATHS if moved else set())
+    for redelivered in (False, True)
+    for moved in (False, True)
+}
+_MOST_ATTEMPTS = 1_000_000
 _SHORT = 255
 _KEY_PREFIX = len("p4294967295...")
 
@@ -45,16 +58,16 @@ class Encoded(NamedTuple):
     properties: bytes
 
 
-def encode(message: Message, key_prefix: bytes, stand_in: int) -> Encoded:
+def encode(message: Message, key_prefix: bytes, stand_in: int, attempt: int = 0) -> Encoded:
     """The parts of a publish; the routing key is `key_prefix` and the event's type, `_` where no header tells one.
 
-    A message without an id gets one made of `stand_in`: a returned message is known by its id alone. Raises
-    InvalidEvent and TooLarge.
+    A message without an id gets one made of `stand_in`: a returned message is known by its id alone. `attempt`: how
+    often it was delivered before. Raises InvalidEvent and TooLarge.
     """
     identity = message.id or f"{_NO_ID}{stand_in}"
     kind = _kind(message)
     properties = frames.properties(
-        _table(message),
+        _table(message, attempt),
         _short(message, "content type", message.content_type or ""),
         _short(message, "id", identity),
         kind,
@@ -80,14 +93,14 @@ def _short(message: Message, what: str, text: str) -> bytes:
     return value
 
 
-def _table(message: Message) -> bytes:
+def _table(message: Message, attempt: int) -> bytes:
     try:
         headers = frames.fields(_fields(message))
     except ValueError as error:  # a lone surrogate, or a name above 255 bytes
         raise InvalidEvent(
             f"a header name is no UTF-8 text of at most 255 bytes: {error}", message
         ) from error
-    table = frames.table(headers + frames.fields(_own_fields(message)))
+    table = frames.table(headers + frames.fields(_own_fields(message, attempt)))
     size = len(headers) - _OVERHEAD * len(message.headers)
     if size > MAX_HEADERS or len(table) > _MAX_TABLE:
         raise TooLarge(
@@ -108,7 +121,7 @@ def _fields(message: Message) -> dict[str, bytes | list[bytes]]:
     return fields
 
 
-def _own_fields(message: Message) -> dict[str, bytes]:
+def _own_fields(message: Message, attempt: int) -> dict[str, bytes]:
     fields: dict[str, bytes] = {}
     if message.key is not None:
         if len(message.key) > MAX_KEY:
@@ -116,6 +129,8 @@ def _own_fields(message: Message) -> dict[str, bytes]:
         fields[_KEY] = message.key
     if message.body is None:
         fields[_TOMBSTONE] = b"true"
+    if attempt:
+        fields[_ATTEMPT] = b"%d" % attempt
     return fields
 
 
@@ -124,8 +139,13 @@ def _append(fields: dict[str, bytes | list[bytes]], name: str, value: bytes) -> 
     fields[name] = [known, value] if isinstance(known, bytes) else [*known, value]
 
 
-def decode(topic: str, properties: Basic.Properties, body: bytes, *, redelivered: bool) -> Message:
-    """The message that was published, by us or by anybody: no header value makes it fail."""
+def decode(
+    topic: str, properties: Basic.Properties, body: bytes, *, redelivered: bool, moved: bool = False
+) -> Message:
+    """The message that was published, by us or by anybody: no header value makes it fail.
+
+    `moved`: it came by way of another queue.
+    """
     table: dict[str, Any] = properties.headers or {}
     key = table.get(_KEY)
     identity = properties.message_id or ""
@@ -133,18 +153,24 @@ def decode(topic: str, properties: Basic.Properties, body: bytes, *, redelivered
         topic=topic,
         body=None if not body and _TOMBSTONE in table else body,
         key=None if key is None else _octets(key),
-        headers=_headers(table, _OWN | _COUNTS if redelivered else _OWN),
+        headers=_headers(table, _HIDDEN[redelivered, moved]),
         content_type=properties.content_type or None,
         id="" if identity.startswith(_NO_ID) else identity,
     )
 
 
-def attempt(properties: Basic.Properties, *, redelivered: bool) -> int:
+def attempt(properties: Basic.Properties, *, redelivered: bool, moved: bool = False) -> int:
     """Which delivery this is. On a first delivery the count is not the broker's: whoever published could write it."""
+    before = _before(properties) if moved else 0
     if not redelivered:
-        return 1
+        return before + 1
     count: Any = (properties.headers or {}).get("x-delivery-count")
-    return count + 1 if type(count) is int and count > 0 else 2
+    return before + (count + 1 if type(count) is int and count > 0 else 2)
+
+
+def _before(properties: Basic.Properties) -> int:
+    written = _octets((properties.headers or {}).get(_ATTEMPT))
+    return min(int(written), _MOST_ATTEMPTS) if written.isdigit() and len(written) < _SHORT else 0
 
 
 def _headers(table: dict[str, Any], without: Collection[str]) -> Headers:

@@ -11,7 +11,7 @@ import aio_pika
 from aiormq.exceptions import InvalidFrameError
 
 from eventwire.errors import BrokerError, Closed, TopicMismatch, TopicMissing
-from eventwire.transport import Subscription, TopicPartition
+from eventwire.transport import ConsumerHealth, Subscription, TopicPartition
 from eventwire.transports.amqp import names, topology
 from eventwire.transports.amqp.client import Channel
 from eventwire.transports.amqp.connection import REFUSED, calling, dial, hang_up, open_channel
@@ -68,6 +68,10 @@ class AmqpConsumer:
         consumer._keeper = asyncio.create_task(consumer._keep())
         consumer._keeper.add_done_callback(consumer._on_end)
         return consumer
+
+    def health(self) -> ConsumerHealth:
+        """How it is."""
+        return ConsumerHealth(self._session is not None, None, None)
 
     async def fetch(self, limit: int) -> Sequence[AmqpDelivery]:
         """Wait for messages; up to `limit`, at least one."""

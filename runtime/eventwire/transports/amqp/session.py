@@ -23,27 +23,34 @@ _BUSY = 0.005
 
 
 class Delivered(NamedTuple):
-    """A message as aiormq has it: its delivery tag, the consumer it came by, itself, how often it was released."""
+    """A message as aiormq has it: its delivery tag, the consumer it came by, itself.
+
+    `releases`: how often it was released. `deaths`: how many processes ended while they handled it alone.
+    """
 
     tag: int
     consumer: str
     raw: DeliveredMessage
     releases: int = 0
+    deaths: int = 0
 
 
 class AmqpDelivery:
     """One message handed to one member of a group."""
 
-    __slots__ = ("_delivered", "_session", "attempt", "message", "partition")
+    __slots__ = ("_delivered", "_session", "attempt", "deaths", "message", "partition")
 
     def __init__(self, session: Session, delivered: Delivered, source: TopicPartition) -> None:
         raw = delivered.raw
-        properties, redelivered = raw.header.properties, bool(raw.redelivered)
+        properties, redelivered, moved = raw.header.properties, bool(raw.redelivered), not raw.exchange
         self._session = session
         self._delivered = delivered
         self.partition = source.partition
-        self.attempt = codec.attempt(properties, redelivered=redelivered) + delivered.releases
-        self.message: Message = codec.decode(source.topic, properties, raw.body, redelivered=redelivered)
+        self.deaths = delivered.deaths
+        self.attempt = codec.attempt(properties, redelivered=redelivered, moved=moved) + delivered.releases
+        self.message: Message = codec.decode(
+            source.topic, properties, raw.body, redelivered=redelivered, moved=moved
+        )
 
     @property
     def offset(self) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,6 +30,10 @@ _CURRENT_COUNT = re.compile(r"current is [^']*'[^']*\.undelivered-(\d+)'")
 _QUORUM = {"x-queue-type": "quorum"}
 _KEPT = _QUORUM | {"x-delivery-limit": 1_000_000}
 """Where there is nothing behind the queue, the broker shall not give up."""
+_SINGLE = {"x-single-active-consumer": True}
+_MARK = _KEPT | {"x-max-length": 1, "x-overflow": "drop-head"}
+_LEAST_DELAY = 1
+"""Milliseconds."""
 
 
 async def declare(
@@ -63,13 +67,38 @@ async def _declare(channel: Channel, topic: TopicSpec, groups: Sequence[str]) ->
     exchange = names.exchange(topic)
     await channel.exchange_declare(exchange=exchange, exchange_type="topic", durable=True)
     if topic.queue:
-        await _queue(channel, exchange, names.exchange(topic), "#", _KEPT)
+        await _declare_queue_topic(channel, exchange, topic)
         return
     for group in groups:
         net = names.undelivered(topic, group)
+        arguments = _arguments(net)
         for partition, queue in enumerate(names.queues(topic, group)):
-            await _queue(channel, exchange, queue, names.binding(topic, partition), _arguments(topic, net))
+            own = arguments | _SINGLE if topic.ordered else arguments
+            await _queue(channel, exchange, queue, names.binding(topic, partition), own)
         await channel.queue_declare(net, durable=True, arguments=dict(_KEPT))
+        await _declare_suspects(channel, topic, group, arguments)
+
+
+async def _declare_queue_topic(channel: Channel, exchange: str, topic: TopicSpec) -> None:
+    """One queue; or two, of which the first passes on to the second what waited for its time."""
+    queue = names.queues(topic, "")[0]
+    await channel.queue_declare(queue=queue, durable=True, arguments=dict(_KEPT))
+    if topic.delay:
+        milliseconds = max(round(topic.delay * 1000), _LEAST_DELAY)
+        waiting = _QUORUM | _passing_on(queue) | {"x-message-ttl": milliseconds}
+        await channel.queue_declare(queue=names.waiting(topic), durable=True, arguments=waiting)
+    await channel.queue_bind(queue=names.entry(topic), exchange=exchange, routing_key="#")
+    await _declare_suspects(channel, topic, "", _KEPT)
+
+
+async def _declare_suspects(
+    channel: Channel, topic: TopicSpec, group: str, arguments: Mapping[str, Any]
+) -> None:
+    own = names.suspects(topic, group)
+    if own is not None:
+        await channel.queue_declare(queue=own, durable=True, arguments={**arguments, **_SINGLE})
+    for queue in names.one_by_one(topic, group):
+        await channel.queue_declare(queue=names.mark(queue), durable=True, arguments=dict(_MARK))
 
 
 async def _queue(channel: Channel, exchange: str, queue: str, key: str, arguments: dict[str, Any]) -> None:
@@ -77,23 +106,26 @@ async def _queue(channel: Channel, exchange: str, queue: str, key: str, argument
     await channel.queue_bind(queue=queue, exchange=exchange, routing_key=key)
 
 
-def _arguments(topic: TopicSpec, net: str) -> dict[str, Any]:
-    """A group queue's arguments. Dead-lettering at least once needs `reject-publish` (RabbitMQ, quorum queues)."""
-    arguments: dict[str, Any] = _QUORUM | {
-        "x-delivery-limit": DELIVERY_LIMIT,
+def _arguments(net: str) -> dict[str, Any]:
+    """A group queue's arguments."""
+    return _QUORUM | {"x-delivery-limit": DELIVERY_LIMIT} | _passing_on(net)
+
+
+def _passing_on(queue: str) -> dict[str, Any]:
+    """Dead-lettering at least once, into a queue. It needs `reject-publish` (RabbitMQ, quorum queues)."""
+    return {
         "x-dead-letter-exchange": "",
-        "x-dead-letter-routing-key": net,
+        "x-dead-letter-routing-key": queue,
         "x-dead-letter-strategy": "at-least-once",
         "x-overflow": "reject-publish",
     }
-    return arguments | {"x-single-active-consumer": True} if topic.ordered else arguments
 
 
 async def check(connection: aio_pika.Connection, topics: Sequence[TopicSpec], groups: Sequence[str]) -> None:
     """Raise TopicMissing, naming every exchange and queue that is not there."""
     exchanges = dict.fromkeys(map(names.exchange, topics))
     queues = dict.fromkeys(
-        queue for topic in topics for group in groups for queue in names.queues(topic, group)
+        queue for topic in topics for group in groups for queue in names.everything(topic, group)
     )
     async with calling("checking what is declared"):
         missing = [f"exchange {name}" for name in await _missing(connection, "exchange", exchanges)]
@@ -120,3 +152,22 @@ async def _missing(connection: aio_pika.Connection, kind: str, known: Iterable[s
             channel = await open_channel(connection)
     await channel.close()
     return missing
+
+
+async def lag(connection: aio_pika.Connection, topic: TopicSpec, group: str) -> int:
+    """How many messages wait for the group. Raises TopicMissing and BrokerError."""
+    queues = [*names.queues(topic, group), *filter(None, [names.suspects(topic, group)])]
+    async with calling(f"topic {topic.name}: asking for the lag of group {group}"):
+        channel = await open_channel(connection)
+        counts = await count(channel, [*queues, names.waiting(topic)] if topic.delay else queues)
+        await channel.close()
+    return sum(waiting for waiting, _ in counts.values())
+
+
+async def count(channel: Channel, queues: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """How many messages wait in each queue, and how many consumers it has."""
+    found: dict[str, tuple[int, int]] = {}
+    for queue in queues:
+        answer = await channel.queue_declare(queue=queue, passive=True)
+        found[queue] = (answer.message_count, answer.consumer_count)
+    return found

@@ -9,6 +9,7 @@ from eventwire.errors import Closed, PublishError
 from eventwire.message import Message, Receipt
 from eventwire.transport import DriverOptions, Features, Subscription, TopicSpec
 from eventwire.transports.amqp import codec, topology
+from eventwire.transports.amqp.connection import calling, open_channel
 from eventwire.transports.amqp.consumer import AmqpConsumer
 from eventwire.transports.amqp.publisher import Publisher
 from eventwire.transports.amqp.settings import Settings
@@ -82,6 +83,20 @@ class AmqpTransport:
     ) -> Sequence[Receipt | PublishError]:
         """Write a batch in order; one outcome for each."""
         return await self._publisher.publish_many(topic, messages)
+
+    async def ping(self) -> None:
+        """Return when the broker answered just now. Raises BrokerError."""
+        connection = await self._publisher.connection()
+        async with calling("pinging RabbitMQ"):
+            await (await open_channel(connection)).close()
+
+    async def lag(self, topic: TopicSpec, group: str) -> int:
+        """How many messages wait for the group. Raises TopicMissing and BrokerError.
+
+        Without what its members hold and have not settled, at most `prefetch` each and queue: AMQP does not tell it. A
+        delayed topic's waiting messages count.
+        """
+        return await topology.lag(await self._publisher.connection(), topic, group)
 
     async def subscribe(self, subscription: Subscription) -> AmqpConsumer:
         """Join the group with a connection of its own. Raises Unreachable and TopicMissing."""
