@@ -65,7 +65,12 @@ def dead_letter_of(transport: Transport, topic: Topic[Any], policies: Policies, 
     insist = Insist(park_on(transport, spec, shared.deadlines) if spec else _nowhere, shared.stuck)
     attempts = retry_policy(topic, policies).max_attempts
     return DeadLetter(
-        spec.name if spec else None, insist, policies.on_exhausted, shared.counts, max_attempts=attempts
+        spec.name if spec else None,
+        insist,
+        policies.on_exhausted,
+        shared.counts,
+        max_attempts=attempts,
+        on_dead=policies.on_dead,
     )
 
 

@@ -11,6 +11,7 @@ from eventwire.middleware.backoff import backoff
 from eventwire.middleware.base import Middleware
 from eventwire.policy import (
     DeadLetterPolicy,
+    OnDead,
     OnExhausted,
     Ordering,
     RetryMode,
@@ -29,6 +30,7 @@ class Policies:
     retry: RetryPolicy | None = None
     dead_letter: DeadLetterPolicy | None = None
     on_exhausted: OnExhausted = OnExhausted.STOP
+    on_dead: OnDead = OnDead.CONTINUE
     unhandled: Unhandled = Unhandled.SKIP
     timeout: float | None = None
     middleware: Sequence[Middleware] = ()

@@ -43,6 +43,16 @@ class OnExhausted(Enum):
     DROP = "drop"
 
 
+class OnDead(Enum):
+    """What becomes of a key's next events after one was dead-lettered."""
+
+    CONTINUE = "continue"
+    """They are handled."""
+    BLOCK_KEY = "block key"
+    """They wait. The dead event stays unsettled at their head, and is tried again by whoever reads the partition next,
+    after a restart for one. Once `max_uncommitted` events behind it are fetched, its whole partition waits."""
+
+
 class WireFormat(Enum):
     """How an event is laid out in a broker's message."""
 

@@ -29,6 +29,7 @@ from eventwire.middleware.delayed import attempt_of
 from eventwire.policy import (
     BreakerPolicy,
     DeadLetterPolicy,
+    OnDead,
     OnExhausted,
     Ordering,
     RetryPolicy,
@@ -53,6 +54,7 @@ class Worker:
     many deliveries are handled at once; those of one key of an ordered topic always one after the other. `timeout`:
     seconds for one attempt, None for no limit. `retry`, `dead_letter`: the group's own policies instead of the topics'.
     `on_exhausted`: what happens to an event that no attempt could handle where the dead letter is disabled.
+    `on_dead`: whether the next events of a key are handled after one was dead-lettered.
     `transient`: classes of errors that are no fault of an event: they count as no attempt, and pause the handling until
     an attempt succeeds; `breaker` says when other failures do so, too. `unhandled`: what happens to events that no
     handler overrides. `start`: where a group that never read begins.
@@ -74,6 +76,7 @@ class Worker:
         retry: RetryPolicy | None = None,
         dead_letter: DeadLetterPolicy | None = None,
         on_exhausted: OnExhausted = OnExhausted.STOP,
+        on_dead: OnDead = OnDead.CONTINUE,
         transient: Sequence[type[Exception]] = TRANSIENT,
         breaker: BreakerPolicy | None = None,
         unhandled: Unhandled = Unhandled.SKIP,
@@ -94,7 +97,14 @@ class Worker:
         self._bus = bus
         self._bound = bind(handlers, self._threads)
         self._policies = Policies(
-            group, retry, dead_letter, on_exhausted, unhandled, timeout, checked(middleware, "on_handle")
+            group,
+            retry,
+            dead_letter,
+            on_exhausted,
+            on_dead,
+            unhandled,
+            timeout,
+            checked(middleware, "on_handle"),
         )
         self._inbox = inbox
         if inbox is not None:

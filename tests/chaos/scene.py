@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from eventwire.bus import Bus
 from eventwire.context import Context
-from eventwire.dispatch import Policies, dead_letter_spec
+from eventwire.group import Policies, dead_letter_spec
 from eventwire.policy import RetryPolicy
 from eventwire.route import spec_of
 from eventwire.topic import Topic

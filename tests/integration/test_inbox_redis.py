@@ -50,6 +50,9 @@ class Waiting:
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
+    async def wait(self, awaited: Awaitable[object]) -> None:
+        await awaited
+
 
 def context() -> Context:
     return Context(Bus("memory://"), ORDERS, "billing", FakeDelivery(), Waiting())

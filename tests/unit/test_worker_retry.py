@@ -15,6 +15,7 @@ from eventwire import (
     DeadLetterPolicy,
     Handler,
     Message,
+    OnDead,
     Ordering,
     Publisher,
     Reject,
@@ -206,3 +207,26 @@ async def test_an_event_that_processes_died_of_is_dead_lettered_unseen(
     (letter,) = await dead_letters(bus, "shop.v1.g.dead", 1)
     assert (letter.header("eventwire_dead_error"), handler.seen) == (b"HandlerDied", [])
     assert letter.header("eventwire_dead_attempts") == b"3"
+
+
+async def test_a_dead_event_may_block_its_key_and_no_other() -> None:
+    broken = True
+
+    async def handle(event: Placed, _: Context) -> None:
+        if broken and event.cents == 1:
+            raise Reject
+
+    async with Bus("memory://") as bus:
+        orders, policy = OrdersPublisher(bus), OnDead.BLOCK_KEY
+        async with Worker(bus, Orders(handle), group="g", concurrency=1, on_dead=policy) as worker:
+            await orders.publish_many(
+                [Placed("a", 1), Placed("a", 2), *(Placed("b", n) for n in range(9, 19))]
+            )
+            await settled(worker, 10)
+            assert (worker.counts.handled, worker.counts.dead_lettered) == (10, 1)
+            assert "its key waits" in worker.health().reasons[0]
+        broken = False
+        after = Orders(handle)
+        async with Worker(bus, after, group="g", on_dead=policy) as again:
+            await settled(again, 2)
+    assert [each.cents for each in after.seen if each.order_id == "a"] == [1, 2]

@@ -15,7 +15,7 @@ from eventwire.message import Headers, Message
 from eventwire.middleware.base import HandleNext, Middleware
 from eventwire.middleware.delayed import origin_of
 from eventwire.middleware.insist import Insist
-from eventwire.policy import OnExhausted
+from eventwire.policy import OnDead, OnExhausted
 from eventwire.wire.attributes import rfc3339
 
 _log = logging.getLogger("eventwire.dead_letter")
@@ -41,12 +41,14 @@ class DeadLetter(Middleware):
         counts: Counts,
         *,
         max_attempts: int,
+        on_dead: OnDead = OnDead.CONTINUE,
     ) -> None:
         self._name = name
         self._insist = insist
         self._on_exhausted = on_exhausted
         self._counts = counts
         self._max_attempts = max_attempts
+        self._on_dead = on_dead
 
     async def on_handle(self, context: Context, call_next: HandleNext) -> None:
         """Handle, or set aside."""
@@ -79,6 +81,8 @@ class DeadLetter(Middleware):
                 self._name, context.id, context.topic.name, context.group, context.attempt, type(error).__name__, error,
                 exc_info=_traceback_of(error),
             )  # fmt: skip
+            if self._on_dead is OnDead.BLOCK_KEY and context.key is not None:
+                await self._insist.block(context, self._name)
         context.failure = error
 
     def _without(self, context: Context, error: Exception) -> None:

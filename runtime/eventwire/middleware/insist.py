@@ -14,6 +14,7 @@ from eventwire.middleware.backoff import backoff
 from eventwire.policy import RetryPolicy
 
 _log = logging.getLogger("eventwire.insist")
+_DAY = 86400.0
 _AGAIN = RetryPolicy(initial_backoff=0.5, max_backoff=30.0)
 
 
@@ -34,6 +35,18 @@ class Insist:
     def __init__(self, park: Park, stuck: dict[str, str]) -> None:
         self._park = park
         self._stuck = stuck
+
+    async def block(self, context: Context, topic: str) -> None:
+        """Keep the delivery, and so its key, until the worker stops or gives the partition up."""
+        name = f"event {context.id} in {topic}"
+        self._stuck[name] = (
+            "its key waits until it is handled: mend what it needs and start the workers again"
+        )
+        try:
+            while True:
+                await context.sleep(_DAY)
+        finally:
+            self._stuck.pop(name, None)
 
     async def publish(
         self, message: Message, context: Context, smaller: Callable[[Message], Message]

@@ -57,8 +57,6 @@ class AmqpDelivery:
         """None: a queue has no offsets."""
         return None
 
-    deaths = 0
-
     def ack(self, error: Exception | None = None) -> None:  # noqa: ARG002 - the protocol's
         """Settle it; the broker hears of it within the commit interval."""
         self._session.ack(self._delivered)

@@ -35,8 +35,6 @@ class KafkaDelivery:
         """Whether the partition is still ours, under the assignment it was read in."""
         return self._assigned.live
 
-    deaths = 0
-
     def ack(self, error: Exception | None = None) -> None:  # noqa: ARG002 - the protocol's; Kafka keeps no reasons
         """Settle it: the next commit may pass it."""
         if self._open and self.offset is not None:
