@@ -68,7 +68,7 @@ class DevnullTransport:
         """See Transport.ping: nobody has to answer."""
         self._check_open()
 
-    async def lag(self, topic: TopicSpec, group: str) -> int:
+    async def lag(self, topic: TopicSpec, group: str) -> int:  # noqa: ARG002 the protocol's
         """See Transport.lag: nothing waits."""
         return 0
 
