@@ -29,17 +29,31 @@ class HeldPartition:
 
     Offsets of the log are without holes. `next` is the offset to read next. `attempts` says how often an
     offset was handed out, for those where that is more than this assignment's first time. `bound` is the
-    subscription's `max_uncommitted`.
+    subscription's `max_uncommitted`. Offsets below `suspect` are handed out one by one; `deaths` says how many
+    processes ended while they had an offset and nothing else in hand.
     """
 
-    __slots__ = ("_again", "_bound", "_holder", "_lost", "_tracker", "at", "attempts", "next")
+    __slots__ = (
+        *("_again", "_bound", "_deaths", "_holder", "_lost", "_suspect", "_tracker"),
+        *("at", "attempts", "next"),
+    )
 
     def __init__(
-        self, at: TopicPartition, position: int, attempts: dict[int, int], bound: int, holder: Holder
+        self,
+        at: TopicPartition,
+        position: int,
+        attempts: dict[int, int],
+        bound: int,
+        holder: Holder,
+        *,
+        suspect: int = 0,
+        deaths: Mapping[int, int] | None = None,
     ) -> None:
         self.at = at
         self.next = position
         self.attempts = attempts
+        self._suspect = suspect
+        self._deaths = deaths or {}
         self._bound = bound
         self._holder = holder
         self._tracker = OffsetTracker(position)
@@ -54,7 +68,24 @@ class HeldPartition:
     @property
     def room(self) -> int:
         """How many more offsets may be read from `next` on."""
+        if self.suspected:
+            return 0 if self._tracker.in_flight else 1
         return self._tracker.position + self._bound - self.next
+
+    @property
+    def suspected(self) -> bool:
+        """Whether the lowest unsettled offset was in flight when a process died."""
+        return self._tracker.position < self._suspect
+
+    @property
+    def out(self) -> int:
+        """How many deliveries are in somebody's hands: neither settled nor released."""
+        return self._tracker.in_flight - len(self._again)
+
+    @property
+    def waiting(self) -> int:
+        """How many released deliveries `take_again` would hand out."""
+        return len(self._again)
 
     def take_again(self, limit: int) -> list[LogDelivery]:
         """Hand out up to `limit` of the released deliveries again, in offset order."""
@@ -62,7 +93,7 @@ class HeldPartition:
             return []
         self._again.sort(key=_offset)
         taken, self._again = self._again[:limit], self._again[limit:]
-        return [LogDelivery(self, old.message, old.offset, self._attempt(old.offset)) for old in taken]
+        return [self._delivery(old.message, old.offset) for old in taken]
 
     def take(self, messages: Sequence[Message]) -> list[LogDelivery]:
         """Hand out the messages from `next` on; `next` moves behind them."""
@@ -70,10 +101,7 @@ class HeldPartition:
         self._tracker.fetched_range(start, self.next)
         if not self.attempts:
             return [LogDelivery(self, message, offset, 1) for offset, message in enumerate(messages, start)]
-        return [
-            LogDelivery(self, message, offset, self._attempt(offset))
-            for offset, message in enumerate(messages, start)
-        ]
+        return [self._delivery(message, offset) for offset, message in enumerate(messages, start)]
 
     def settle(self, offset: int, error: Exception | None) -> None:
         """Take an ack; after `lose` it is dropped."""
@@ -98,6 +126,9 @@ class HeldPartition:
         for offset in self._tracker.unsettled():
             self.attempts.setdefault(offset, 1)
 
+    def _delivery(self, message: Message, offset: int) -> LogDelivery:
+        return LogDelivery(self, message, offset, self._attempt(offset), self._deaths.get(offset, 0))
+
     def _attempt(self, offset: int) -> int:
         attempt = self.attempts.get(offset, 0) + 1
         if attempt > 1:
@@ -108,14 +139,17 @@ class HeldPartition:
 class LogDelivery:
     """A message of a held partition; settled once, by the first `ack` or `release`."""
 
-    __slots__ = ("attempt", "held", "message", "offset", "partition")
+    __slots__ = ("attempt", "deaths", "held", "message", "offset", "partition")
 
-    def __init__(self, held: HeldPartition, message: Message, offset: int, attempt: int) -> None:
+    def __init__(
+        self, held: HeldPartition, message: Message, offset: int, attempt: int, deaths: int = 0
+    ) -> None:
         self.held: HeldPartition | None = held  # None once settled
         self.message = message
         self.partition = held.at.partition
         self.offset = offset
         self.attempt = attempt
+        self.deaths = deaths
 
     deaths = 0
 

@@ -59,6 +59,11 @@ class OffsetTracker:
         return [offset for offset in self._order if offset in self._open]
 
     @property
+    def in_flight(self) -> int:
+        """How many offsets were handed out and are not settled."""
+        return len(self._open)
+
+    @property
     def span(self) -> int:
         """How many offsets lie from the lowest unsettled to the highest fetched; 0 when all are settled."""
         return self._highest - self._order[0] + 1 if self._order else 0

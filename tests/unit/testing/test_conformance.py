@@ -14,6 +14,7 @@ from eventwire.policy import Start
 from eventwire.testing.conformance import Broken, Harness, scenarios
 from eventwire.transport import (
     Consumer,
+    ConsumerHealth,
     Delivery,
     DriverOptions,
     Features,
@@ -39,6 +40,9 @@ class Reader:
 
     async def flush(self) -> None:
         await self.consumer.flush()
+
+    def health(self) -> ConsumerHealth:
+        return self.consumer.health()
 
     async def close(self) -> None:
         await self.consumer.close()
@@ -130,7 +134,7 @@ class AcksReleased(Transport):
 class Released:
     def __init__(self, delivery: Delivery) -> None:
         self.message, self.partition = delivery.message, delivery.partition
-        self.offset, self.attempt = delivery.offset, delivery.attempt
+        self.offset, self.attempt, self.deaths = delivery.offset, delivery.attempt, delivery.deaths
         self.delivery = delivery
 
     def ack(self, error: Exception | None = None) -> None:
@@ -290,6 +294,39 @@ class LeavesTask(Transport):
         self.tasks.add(asyncio.create_task(asyncio.Event().wait()))
 
 
+class AlwaysAnswers(Transport):
+    async def ping(self) -> None:
+        """Without asking anybody."""
+
+
+class LagOfNothing(Transport):
+    async def lag(self, topic: TopicSpec, group: str) -> int:
+        return 0
+
+
+class LagOfAll(Transport):
+    async def lag(self, topic: TopicSpec, group: str) -> int:
+        return await super().lag(topic, "nobody")
+
+
+class AlwaysWell(Transport):
+    class reader(Reader):  # noqa: N801
+        def health(self) -> ConsumerHealth:
+            return ConsumerHealth(connected=True, heartbeat=0.0, lag=None)
+
+
+class NeverHeard(Transport):
+    class reader(Reader):  # noqa: N801
+        def health(self) -> ConsumerHealth:
+            return replace(self.consumer.health(), heartbeat=None)
+
+
+class StuckLag(Transport):
+    class reader(Reader):  # noqa: N801
+        def health(self) -> ConsumerHealth:
+            return replace(self.consumer.health(), lag=5)
+
+
 FAULTS: list[tuple[TransportFactory, str]] = [
     (Loses, "basic_delivery"),
     (Doubles, "basic_delivery"),
@@ -336,6 +373,14 @@ FAULTS: list[tuple[TransportFactory, str]] = [
     (WritesAfterClose, "closed_transport_says_so"),
     (FetchWaitsForever, "close_ends_a_waiting_fetch"),
     (LeavesTask, "outcomes_come_in_order"),
+    (AlwaysAnswers, "ping_answers"),
+    (LagOfNothing, "lag_counts_what_is_not_settled"),
+    (LagOfAll, "lag_counts_what_is_not_settled"),
+    (LagOfNothing, "lag_counts_queue_topics"),
+    (LagOfAll, "lag_counts_queue_topics"),
+    (AlwaysWell, "health_says_connected"),
+    (NeverHeard, "health_says_connected"),
+    (StuckLag, "health_says_connected"),
 ]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from eventwire.errors import PublishError
+from eventwire.errors import Closed, PublishError
 from eventwire.message import Message
 from eventwire.partition import partition_of
 from eventwire.policy import Start
@@ -169,3 +169,36 @@ async def test_cancelled_fetches_lose_nothing(broker: Transport) -> None:
         seen += [] if isinstance(outcome, BaseException) else ids(outcome)
     seen += ids(await collect(consumer, 50 - len(seen)))
     assert seen == [f"id-{n}" for n in range(50)]
+
+
+async def test_lag_counts_from_what_is_committed(broker: Transport) -> None:
+    await broker.publish_many(PAYMENTS, [order(n, spec=PAYMENTS) for n in range(5)])
+    assert await broker.lag(PAYMENTS, "g") == 5  # a group that was never there
+    consumer = await broker.subscribe(Subscription("g", (PAYMENTS,)))
+    found = await collect(consumer, 5)
+    for number in (0, 1, 3):
+        found[number].ack()
+    await consumer.flush()
+    assert (await broker.lag(PAYMENTS, "g"), await broker.lag(PAYMENTS, "other")) == (3, 5)
+    await consumer.close()
+    assert await broker.lag(PAYMENTS, "g") == 3
+    await broker.subscribe(Subscription("late", (PAYMENTS,), start=Start.LATEST))
+    assert await broker.lag(PAYMENTS, "late") == 0
+
+
+async def test_nobody_died(broker: Transport) -> None:
+    await broker.publish(PAYMENTS, order(1, spec=PAYMENTS))
+    for _ in range(3):
+        consumer = await broker.subscribe(Subscription("g", (PAYMENTS,)))
+        [delivery] = await collect(consumer, 1)
+        await consumer.close()
+        assert delivery.deaths == 0
+
+
+async def test_ping_after_close(broker: Transport) -> None:
+    await broker.ping()
+    await broker.close()
+    with pytest.raises(Closed):
+        await broker.ping()
+    with pytest.raises(Closed):
+        await broker.lag(PAYMENTS, "g")

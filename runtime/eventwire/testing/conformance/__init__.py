@@ -17,6 +17,7 @@ from eventwire.testing.conformance import (
     acks,
     delivery,
     end_to_end,
+    facts,
     faults,
     fidelity,
     groups,
@@ -33,5 +34,5 @@ __all__ = ["Broken", "Harness", "Missing", "Scenario", "Stage", "scenarios"]
 
 def scenarios() -> tuple[Scenario, ...]:
     """Every scenario; those that restart the server come last."""
-    themes = (delivery, acks, order, groups, topics, fidelity, lifecycle, end_to_end, faults)
+    themes = (delivery, acks, order, groups, topics, fidelity, lifecycle, facts, end_to_end, faults)
     return tuple(scenario for theme in themes for scenario in theme.SCENARIOS)

@@ -82,6 +82,12 @@ class Broker:
         log, offset = place
         return Receipt(log.at.topic, message.id, log.at.partition, offset)
 
+    def lag(self, spec: TopicSpec, group: str) -> int:
+        """Count what the group has not settled of the topic; all that is kept, when it never read it."""
+        known = self._groups.get(group)
+        positions = ((log, known.position(log.at) if known else None) for log in self.topic(spec).partitions)
+        return sum(log.end - (log.base if position is None else position) for log, position in positions)
+
     def groups_of(self, topic: str) -> list[str]:
         """Name the groups with a member that reads the topic now."""
         return [name for name, group in self._groups.items() if group.reads(topic)]

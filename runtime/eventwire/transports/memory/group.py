@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from eventwire.errors import Closed
 from eventwire.log import HeldPartition, LogDelivery, shares
 from eventwire.policy import Start
-from eventwire.transport import Subscription, TopicPartition
+from eventwire.transport import ConsumerHealth, Subscription, TopicPartition
 from eventwire.transports.memory.inline import Inline
 from eventwire.transports.memory.logs import PartitionLog, TopicLog
 
@@ -113,6 +113,17 @@ class MemoryConsumer:
 
     async def flush(self) -> None:
         """See Consumer.flush: acks settle at once."""
+
+    def health(self) -> ConsumerHealth:
+        """See Consumer.health: the broker is in this process, and nobody else's death can be seen from within it."""
+        held = self._held.values()
+        return ConsumerHealth(
+            connected=not self._closed,
+            heartbeat=0.0,
+            lag=None if self._closed else sum(log.end - part.position for part, log in held),
+            paused=tuple(part.at for part, _ in self._turns if part.room <= 0),
+            trouble="closed" if self._closed else None,
+        )
 
     async def close(self) -> None:
         """See Consumer.close."""

@@ -110,6 +110,17 @@ class MemoryTransport:
         await self._handled(errands)
         return outcomes
 
+    async def ping(self) -> None:
+        """See Transport.ping: the broker is in this process."""
+        if self._closed:
+            raise self._was_closed()
+
+    async def lag(self, topic: TopicSpec, group: str) -> int:
+        """See Transport.lag."""
+        if self._closed:
+            raise self._was_closed()
+        return self._broker.lag(topic, group)
+
     async def subscribe(self, subscription: Subscription) -> MemoryConsumer:
         """See Transport.subscribe."""
         if self._closed:

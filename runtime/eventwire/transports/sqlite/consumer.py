@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from eventwire.errors import BrokerError, Closed
 from eventwire.log import HeldPartition, LogDelivery
 from eventwire.message import Message
-from eventwire.transport import Subscription, TopicPartition
+from eventwire.transport import ConsumerHealth, Subscription, TopicPartition
 from eventwire.transports.sqlite import log, membership
 from eventwire.transports.sqlite.database import CommitUnknown, Database, Write
+from eventwire.transports.sqlite.leases import Lease, Leases
 from eventwire.transports.sqlite.membership import Member, Progress, Shares, Taken
 
 logger = logging.getLogger("eventwire.sqlite")
@@ -30,20 +29,6 @@ _FAULT = 1.0
 """Seconds to wait after a fault of the file, a lock or a full disk, before the next try."""
 _FAILURES = (sqlite3.Error, CommitUnknown)
 _LEAVING = (*_FAILURES, BrokerError, TimeoutError)
-
-
-@dataclass(slots=True, eq=False)
-class Lease:
-    """A partition that this member holds."""
-
-    held: HeldPartition
-    partition: int
-    epoch: int
-    committed: int
-
-    def progress(self) -> Progress:
-        """What to record of it."""
-        return Progress(self.partition, self.epoch, self.held.position, self.held.next)
 
 
 class SqliteConsumer:
@@ -63,9 +48,7 @@ class SqliteConsumer:
         self._subscription = subscription
         self._poll = poll
         self._changed = changed
-        self._leases: dict[TopicPartition, Lease] = {}
-        self._turns: deque[Lease] = deque()
-        self._revoking: dict[TopicPartition, None] = {}
+        self._leases = Leases()
         self._revocation: asyncio.Task[None] | None = None
         self._alive: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
@@ -73,7 +56,11 @@ class SqliteConsumer:
         self._received = asyncio.Event()
         self._received.set()
         self._full = False
+        self._handing = False
         self._closed = False
+        self._heard: float | None = None
+        self._trouble: str | None = None
+        self._rebuilt = 0
 
     async def start(self) -> None:
         """Join the group. Raises BrokerError."""
@@ -94,7 +81,7 @@ class SqliteConsumer:
         while True:
             self._check()
             self._news.clear()
-            if taken := self._take_again(limit) or await self._take_new(limit):
+            if taken := await self._take(limit):
                 self._received.clear()
                 return taken
             await _signal(self._news, pause)
@@ -116,7 +103,7 @@ class SqliteConsumer:
         for task in (self._alive, self._revocation):
             if task is not None:
                 task.cancel()
-        leases = [self._drop(at) for at in tuple(self._leases)]
+        leases = [self._leases.drop(at) for at in self._leases]
         try:
             async with asyncio.timeout(_CLOSE):
                 await self._database.write(partial(self._leave, leases))
@@ -125,6 +112,20 @@ class SqliteConsumer:
                 "group %s: a member could not leave, its lease must expire: %s", self._member.group, error
             )
         self._changed()
+
+    def health(self) -> ConsumerHealth:
+        """See Consumer.health."""
+        silent = None if self._heard is None else asyncio.get_running_loop().time() - self._heard
+        alive = self._alive is not None and not self._alive.done()
+        return ConsumerHealth(
+            connected=alive and not self._closed and silent is not None and silent < self._member.lease,
+            heartbeat=silent,
+            lag=None if self._closed else self._leases.lag(),
+            paused=tuple(self._leases.full()),
+            suspect=tuple(self._leases.suspected()),
+            rebuilt=self._rebuilt,
+            trouble="closed" if self._closed else self._trouble,
+        )
 
     @property
     def closed(self) -> bool:
@@ -162,61 +163,100 @@ class SqliteConsumer:
 
     # handing out
 
-    def _take_again(self, limit: int) -> list[LogDelivery]:
-        self._turns.rotate(-1)
-        taken: list[LogDelivery] = []
-        for lease in self._turns:
-            if (left := limit - len(taken)) <= 0:
-                break
-            taken += lease.held.take_again(left)
-        return taken
-
-    async def _take_new(self, limit: int) -> list[LogDelivery]:
-        wanted = [(lease, lease.held.next, min(limit, lease.held.room)) for lease in self._turns]
-        self._full = any(room <= 0 for _, _, room in wanted)
-        if not any(room > 0 for _, _, room in wanted):
-            return []
+    async def _take(self, limit: int) -> list[LogDelivery]:
+        one_by_one = self._leases.suspected()
         try:
-            found = await self._database.read(partial(_read, wanted, limit))
-            if not found:
-                return []
-            await self._record(found)
+            if one_by_one:
+                return await self._take_one_by_one(limit)
+            leases = self._leases.turn()
+            return self._leases.take_again(limit) or await self._take_new(leases, limit)
         except (sqlite3.OperationalError, CommitUnknown) as error:
-            logger.warning("group %s: reading failed and is tried again: %s", self._member.group, error)
+            self._failing("reading failed", error)
             await _signal(self._news, _FAULT)
             return []
         except sqlite3.Error as error:
             raise BrokerError(f"group {self._member.group} cannot go on: {error}") from error
+
+    async def _take_new(self, leases: Sequence[Lease], limit: int) -> list[LogDelivery]:
+        wanted = [(lease, lease.held.next, min(limit, lease.held.room)) for lease in leases]
+        self._full = any(room <= 0 for _, _, room in wanted)
+        if not any(room > 0 for _, _, room in wanted):
+            return []
+        found = await self._database.read(partial(_read, wanted, limit))
+        if not found:
+            return []
+        # Recorded before it happens: if this process dies, it counts as an attempt, and makes suspects.
+        await self._write([lease.progress(more=len(messages)) for lease, messages in found])
         taken: list[LogDelivery] = []
         for lease, messages in found:
-            if lease in self._turns:  # else it was lost, or is being given up
+            if self._leases.may_hand_out(lease):  # else it was lost, or is being given up
                 taken += lease.held.take(messages)
         return taken
 
-    async def _record(self, found: Sequence[tuple[Lease, list[Message]]]) -> None:
-        """Record before it happens what is handed out: if this process dies, it counts as an attempt."""
-        progress = [
-            Progress(lease.partition, lease.epoch, lease.held.position, lease.held.next + len(messages))
-            for lease, messages in found
-        ]
-        await self._write_progress(progress)
+    async def _take_one_by_one(self, limit: int) -> list[LogDelivery]:
+        """Hand out while there are suspects: what is alone in this member's hands is noted in the file before."""
+        self._full = True
+        found = await self._next(limit)
+        if found is None:
+            await self._commit()
+            return []
+        lease, messages = found
+        self._leases.note(lease)
+        self._handing = True
+        try:
+            await self._write(
+                [
+                    each.progress(handing=True, more=len(messages) if each is lease else 0)
+                    for each in {lease, *self._leases.unrecorded(handing=True)}
+                ]
+            )
+        finally:
+            self._handing = False
+        if not self._leases.may_hand_out(lease):
+            return []
+        return lease.held.take_again(limit) or lease.held.take(messages)
+
+    async def _next(self, limit: int) -> tuple[Lease, list[Message]] | None:
+        """The lease whose turn it is, with what is new of it; none when it is released deliveries' turn."""
+        for lease in self._leases.turn():
+            if lease.held.waiting:
+                return lease, []
+            if (room := lease.held.room) <= 0:
+                continue
+            wanted = (lease, lease.held.next, min(limit, room))
+            found = await self._database.read(partial(_read, [wanted], limit))
+            if found and self._leases.may_hand_out(lease):
+                return found[0]
+        return None
 
     # settling
 
     async def _commit(self) -> None:
-        leases = [lease for lease in self._leases.values() if lease.held.position != lease.committed]
-        if leases:
-            await self._write_progress([lease.progress() for lease in leases])
+        if not self._handing:
+            self._leases.note_the_last()
+        if leases := self._leases.unrecorded(handing=self._handing):
+            await self._write([lease.progress(handing=self._handing) for lease in leases])
 
-    async def _write_progress(self, progress: Sequence[Progress]) -> None:
+    async def _write(self, progress: Sequence[Progress]) -> None:
+        recorded = {p.partition: p for p in progress}
+        leases = [lease for _, lease in self._leases.items() if lease.partition in recorded]
+        numbers = [lease.writing() for lease in leases]
         group = self._member.group
         lost = await self._database.write(lambda write: membership.commit(write.connection, group, progress))
-        written = {p.partition: p for p in progress}
-        for at, lease in tuple(self._leases.items()):
-            if lease.partition in lost and lease.epoch == written[lease.partition].epoch:
-                self._lose(at)
-            elif (p := written.get(lease.partition)) is not None and p.epoch == lease.epoch:
-                lease.committed = p.committed
+        self._answered()
+        for lease, number in zip(leases, numbers, strict=True):
+            if lease.partition not in lost:
+                lease.written(recorded[lease.partition], number)
+            elif self._leases.holds(lease):
+                self._lose(lease.held.at)
+
+    def _answered(self) -> None:
+        self._heard = asyncio.get_running_loop().time()
+        self._trouble = None
+
+    def _failing(self, text: str, error: Exception) -> None:
+        self._trouble = f"{text}: {error}"
+        logger.warning("group %s: %s; it is tried again", self._member.group, self._trouble)
 
     # membership
 
@@ -234,20 +274,19 @@ class SqliteConsumer:
                     due = loop.time() + every
                     await self._beat()
             except _FAILURES as error:
-                logger.warning(
-                    "group %s: the heartbeat failed and is tried again: %s", self._member.group, error
-                )
+                self._failing("the heartbeat failed", error)
                 await asyncio.sleep(every)
 
     async def _beat(self) -> None:
-        holding = {at: lease.epoch for at, lease in self._leases.items()}
-        shares = await self._database.write(partial(self._beat_and_trim, holding))
+        shares = await self._database.write(partial(self._beat_and_trim, self._leases.epochs()))
+        self._answered()
         if self._closed:
             return
         for at in shares.lost:
             self._lose(at)
         for taken in shares.taken:
             self._assign(taken)
+        self._leases.ended(shares.ends)
         self._revoke([at for at in shares.surplus if at in self._leases])
 
     def _beat_and_trim(self, holding: dict[TopicPartition, int], write: Write) -> Shares:
@@ -261,46 +300,52 @@ class SqliteConsumer:
 
     def _assign(self, taken: Taken) -> None:
         bound = self._subscription.max_uncommitted
-        held = HeldPartition(taken.at, taken.committed, taken.attempts, bound, self)
-        lease = self._leases[taken.at] = Lease(held, taken.partition, taken.epoch, taken.committed)
-        self._turns.append(lease)
+        held = HeldPartition(
+            taken.at,
+            taken.committed,
+            taken.attempts,
+            bound,
+            self,
+            suspect=taken.suspect,
+            deaths=taken.deaths,
+        )
+        self._leases.add(Lease(held, taken.partition, taken.epoch, taken.committed, strict=taken.strict))
+        if held.suspected:
+            logger.warning(
+                "group %s: a process died while it had messages of %s %d in hand: they are handed out one by one",
+                self._member.group,
+                *taken.at,
+            )
         self._news.set()
-
-    def _drop(self, at: TopicPartition) -> Lease:
-        lease = self._leases.pop(at)
-        lease.held.lose()
-        if lease in self._turns:
-            self._turns.remove(lease)
-        return lease
 
     def _lose(self, at: TopicPartition) -> None:
         """Another member took it while this one was not heard of: its late acks are dropped."""
         if at in self._leases:
             logger.warning("group %s: the lease of %s %d expired", self._member.group, *at)
-            self._drop(at)
+            self._rebuilt += 1
+            self._leases.drop(at)
             self._revoke([at])
 
     def _revoke(self, partitions: Collection[TopicPartition]) -> None:
-        new = [at for at in partitions if at not in self._revoking]
-        self._revoking.update(dict.fromkeys(new))
+        new = [at for at in partitions if at not in self._leases.revoking]
+        self._leases.revoking.update(dict.fromkeys(new))
         for at in new:
-            if (lease := self._leases.get(at)) is not None:
-                self._turns.remove(lease)
+            self._leases.withdraw(at)
         if new and (self._revocation is None or self._revocation.done()):
             self._revocation = asyncio.create_task(self._hand_over())
 
     async def _hand_over(self) -> None:
-        while self._revoking:
-            partitions = tuple(self._revoking)
+        while self._leases.revoking:
+            partitions = tuple(self._leases.revoking)
             if not await _signal(self._received, _IN_TRANSIT):
                 self._received.set()
             try:
                 await self._subscription.on_revoke(partitions)
             except Exception:
                 logger.exception("on_revoke failed in group %s; its partitions move on", self._member.group)
-            leases = [self._drop(at) for at in partitions if at in self._leases]
+            leases = [self._leases.drop(at) for at in partitions if at in self._leases]
             for at in partitions:
-                del self._revoking[at]
+                del self._leases.revoking[at]
             await self._give_up(leases)
             self._changed()
 

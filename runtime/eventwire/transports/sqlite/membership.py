@@ -19,17 +19,30 @@ from eventwire.transport import TopicPartition
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
-_JOIN = """INSERT INTO members (id, consumers, topics, boot, expires) VALUES (?, ?, ?, ?, ?)
+_EARLIER = 1.0
+"""Seconds: a lease that was renewed later than this from now is of another run of the clock."""
+
+_JOIN = """INSERT INTO members (id, consumers, topics, boot, expires, lease) VALUES (?, ?, ?, ?, ?, ?)
            ON CONFLICT (id) DO UPDATE SET boot = excluded.boot, expires = excluded.expires"""
-_POSITIONS = """SELECT p.topic, p.number, p.id, o.owner, o.epoch, o.committed, o.handed
+_EXPIRE = "DELETE FROM members WHERE expires < ? OR boot <> ? OR expires - lease > ?"
+_POSITIONS = """SELECT p.topic, p.number, p.id, o.owner, o.epoch, o.committed, o.handed, o.suspect, o.strict,
+                       CASE WHEN o.alone_epoch = o.epoch THEN o.alone END, p.next
                 FROM positions o JOIN partitions p ON p.id = o.partition WHERE o.consumers = ?"""
 _COUNT = """INSERT INTO attempts (consumers, partition, offset, count)
             SELECT ?, partition, offset, 1 FROM log WHERE partition = ? AND offset >= ? AND offset < ?
             ON CONFLICT DO UPDATE SET count = count + 1"""
-_COMMIT = """UPDATE positions SET committed = ?, handed = max(handed, ?)
+_TAKE = """UPDATE positions SET owner = ?, epoch = epoch + 1, handed = committed, suspect = ?, strict = ?,
+                  alone = NULL
+           WHERE consumers = ? AND partition = ?"""
+_CHARGE = """INSERT INTO deaths (consumers, partition, offset, count) VALUES (?, ?, ?, 1)
+             ON CONFLICT DO UPDATE SET count = count + 1"""
+_COMMIT = """UPDATE positions SET committed = ?, handed = max(handed, ?), alone = ?, alone_epoch = epoch
              WHERE consumers = ? AND partition = ? AND epoch = ?"""
-_GIVE_UP = """UPDATE positions SET committed = ?, handed = ?, owner = NULL
+_GIVE_UP = """UPDATE positions SET committed = ?, handed = ?, owner = NULL, alone = NULL
               WHERE consumers = ? AND partition = ? AND epoch = ?"""
+_LAG = """SELECT coalesce(sum(p.next - coalesce(o.committed, p.base)), 0)
+          FROM partitions p LEFT JOIN positions o ON o.partition = p.id AND o.consumers = ?
+          WHERE p.topic = ?"""
 
 
 def boot() -> str:
@@ -56,32 +69,43 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A partition that a member took over: from where on, and what was handed out before and how often."""
+    """A partition that a member took over: from where on, what was handed out before and how often.
+
+    What is below `suspect` is to be handed out one by one; when `strict`, while the member has nothing else in hand.
+    """
 
     at: TopicPartition
     partition: int
     epoch: int
     committed: int
     attempts: dict[int, int]
+    deaths: dict[int, int]
+    suspect: int
+    strict: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far an owner got: all below `committed` is settled, all below `handed` was handed out."""
+    """How far an owner got: all below `committed` is settled, all below `handed` was handed out.
+
+    `alone` is what it has in hand, or is about to, while it has nothing else.
+    """
 
     partition: int
     epoch: int
     committed: int
     handed: int
+    alone: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """What a heartbeat found: newly taken partitions, and those to give up (too many, or lost already)."""
+    """What a heartbeat found: newly taken partitions, those to give up (too many, or lost already), all logs' ends."""
 
     taken: Sequence[Taken]
     surplus: Sequence[TopicPartition]
     lost: Sequence[TopicPartition]
+    ends: Mapping[TopicPartition, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +116,10 @@ class _Position:
     epoch: int
     committed: int
     handed: int
+    suspect: int
+    strict: int
+    alone: int | None
+    end: int
 
 
 def enter(connection: sqlite3.Connection, group: str, partitions: Iterable[int], start: Start) -> None:
@@ -121,6 +149,7 @@ def beat(connection: sqlite3.Connection, member: Member, holding: Mapping[TopicP
         taken=[_take(connection, member, p) for p in mine if p.at not in held],
         surplus=[at for at, owner in held.items() if owner == member.id and wanted.get(at) != owner],
         lost=lost,
+        ends={p.at: p.end for p in positions},
     )
 
 
@@ -129,13 +158,11 @@ def commit(connection: sqlite3.Connection, group: str, progress: Iterable[Progre
     lost: list[int] = []
     for p in progress:
         where = (group, p.partition, p.epoch)
-        if not connection.execute(_COMMIT, (p.committed, p.handed, *where)).rowcount:
+        if not connection.execute(_COMMIT, (p.committed, p.handed, p.alone, *where)).rowcount:
             lost.append(p.partition)
         else:
-            connection.execute(
-                "DELETE FROM attempts WHERE consumers = ? AND partition = ? AND offset < ?",
-                (group, p.partition, p.committed),
-            )
+            _forget(connection, "attempts", group, p)
+            _forget(connection, "deaths", group, p)
     return lost
 
 
@@ -149,6 +176,7 @@ def give_up(
     connection.execute("DELETE FROM attempts WHERE consumers = ? AND partition = ?", where[:2])
     rows = [(group, progress.partition, offset, count) for offset, count in attempts.items()]
     connection.executemany("INSERT INTO attempts VALUES (?, ?, ?, ?)", rows)
+    _forget(connection, "deaths", group, progress)
 
 
 def leave(connection: sqlite3.Connection, member: Member) -> None:
@@ -158,11 +186,27 @@ def leave(connection: sqlite3.Connection, member: Member) -> None:
     connection.execute("UPDATE positions SET owner = NULL WHERE consumers = ? AND owner = ?", owned)
 
 
+def lag(connection: sqlite3.Connection, topic: str, group: str) -> int:
+    """How many messages of the topic the group has not settled; all that are kept, when it never read it."""
+    [count] = connection.execute(_LAG, (group, topic)).fetchone()
+    return int(count)
+
+
+def _forget(connection: sqlite3.Connection, table: str, group: str, progress: Progress) -> None:
+    """Drop what a table says of settled messages."""
+    connection.execute(
+        f"DELETE FROM {table} WHERE consumers = ? AND partition = ? AND offset < ?",  # noqa: S608 one of two constants
+        (group, progress.partition, progress.committed),
+    )
+
+
 def _live(connection: sqlite3.Connection, member: Member) -> dict[str, Collection[str]]:
     now = time.monotonic()
     topics = json.dumps(sorted(member.topics))
-    connection.execute(_JOIN, (member.id, member.group, topics, member.boot, now + member.lease))
-    connection.execute("DELETE FROM members WHERE expires < ? OR boot <> ?", (now, member.boot))
+    connection.execute(
+        _JOIN, (member.id, member.group, topics, member.boot, now + member.lease, member.lease)
+    )
+    connection.execute(_EXPIRE, (now, member.boot, now + _EARLIER))
     rows = connection.execute(
         "SELECT id, topics FROM members WHERE consumers = ? ORDER BY joined", (member.group,)
     )
@@ -172,12 +216,35 @@ def _live(connection: sqlite3.Connection, member: Member) -> dict[str, Collectio
 def _take(connection: sqlite3.Connection, member: Member, position: _Position) -> Taken:
     place = (member.group, position.partition)
     connection.execute(_COUNT, (*place, position.committed, position.handed))
-    connection.execute(
-        """UPDATE positions SET owner = ?, epoch = epoch + 1, handed = committed
-           WHERE consumers = ? AND partition = ?""",
-        (member.id, *place),
+    suspect, strict = position.suspect, bool(position.strict)
+    if position.owner not in (None, member.id) and position.handed > position.committed:
+        suspect, strict = _accuse(connection, member.group, position)
+    connection.execute(_TAKE, (member.id, suspect, strict, *place))
+    return Taken(
+        position.at,
+        position.partition,
+        position.epoch + 1,
+        position.committed,
+        attempts=_counts(connection, "attempts", place),
+        deaths=_counts(connection, "deaths", place),
+        suspect=suspect,
+        strict=strict,
     )
-    counts = connection.execute(
-        "SELECT offset, count FROM attempts WHERE consumers = ? AND partition = ?", place
+
+
+def _accuse(connection: sqlite3.Connection, group: str, position: _Position) -> tuple[int, bool]:
+    """The last owner died with messages in hand: charge the one that was alone, and suspect them all.
+
+    A second death among suspects that proved nothing, since other partitions were at work, makes the next ones strict.
+    """
+    if position.alone is not None and position.alone >= position.committed:
+        connection.execute(_CHARGE, (group, position.partition, position.alone))
+    return max(position.suspect, position.handed), position.suspect > position.committed
+
+
+def _counts(connection: sqlite3.Connection, table: str, place: tuple[str, int]) -> dict[int, int]:
+    rows = connection.execute(
+        f"SELECT offset, count FROM {table} WHERE consumers = ? AND partition = ?",  # noqa: S608 one of two constants
+        place,
     )
-    return Taken(position.at, position.partition, position.epoch + 1, position.committed, dict(counts))
+    return dict(rows)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import sqlite3
 import time
 from pathlib import Path
+from typing import Final
 
 from eventwire.errors import BrokerError, Unreachable
 
-VERSION = 1
 _AGAIN = 0.01
 _APPLICATION = 0x45766E74  # "Evnt"
 
-_TABLES = (
+_TABLES: Final = (
     # `retention` is in seconds; NULL keeps for ever
     "CREATE TABLE topics (name TEXT PRIMARY KEY, partitions INTEGER NOT NULL, retention REAL) WITHOUT ROWID",
     # `base` is the lowest offset kept, `next` the one that the next message gets
@@ -32,6 +32,22 @@ _TABLES = (
     """CREATE TABLE members (joined INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
        consumers TEXT NOT NULL, topics TEXT NOT NULL, boot TEXT NOT NULL, expires REAL NOT NULL)""",
 )
+_SUSPECTS: Final = (
+    # what is below `suspect` was in flight when an owner died; `strict` after the second death in it
+    "ALTER TABLE positions ADD COLUMN suspect INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE positions ADD COLUMN strict INTEGER NOT NULL DEFAULT 0",
+    # the one offset that the owner of `alone_epoch` has in hand, and nothing else in any partition; NULL for none
+    "ALTER TABLE positions ADD COLUMN alone INTEGER",
+    "ALTER TABLE positions ADD COLUMN alone_epoch INTEGER",
+    # how many processes ended while they had that message in hand and no other
+    """CREATE TABLE deaths (consumers TEXT NOT NULL, partition INTEGER NOT NULL, offset INTEGER NOT NULL,
+       count INTEGER NOT NULL, PRIMARY KEY (consumers, partition, offset)) WITHOUT ROWID""",
+    # in seconds; `expires` less this is when the member was last heard of
+    "ALTER TABLE members ADD COLUMN lease REAL",
+)
+STEPS: Final = (_TABLES, _SUSPECTS)
+"""What takes a file from each version to the next. Only added to: processes of the version before may be running."""
+VERSION: Final = len(STEPS)
 
 
 class Identity:
@@ -94,11 +110,11 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         return
     connection.execute("BEGIN IMMEDIATE")  # of several processes, one creates
     try:
-        if _version(connection, path) == 0:
-            for table in _TABLES:
-                connection.execute(table)
-            connection.execute(f"PRAGMA application_id={_APPLICATION}")
-            connection.execute(f"PRAGMA user_version={VERSION}")
+        for step in STEPS[_version(connection, path) :]:
+            for statement in step:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA application_id={_APPLICATION}")
+        connection.execute(f"PRAGMA user_version={VERSION}")
         connection.execute("COMMIT")
     finally:
         if connection.in_transaction:
@@ -112,7 +128,7 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
     [version] = connection.execute("PRAGMA user_version").fetchone()
     if tables and application != _APPLICATION:
         raise Unreachable(f"{path} is the database of another program; give Eventwire a file of its own")
-    if version not in (0, VERSION):
+    if not 0 <= version <= VERSION:
         text = f"{path} has schema version {version}, this Eventwire knows {VERSION}"
         raise Unreachable(f"{text}; use the Eventwire that wrote it, or a new file")
     return int(version)

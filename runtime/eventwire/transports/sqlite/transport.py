@@ -6,8 +6,9 @@ import asyncio
 import itertools
 import sqlite3
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from eventwire.errors import (
     BrokerError,
@@ -30,6 +31,7 @@ from eventwire.transports.sqlite.database import CommitUnknown, Database, Write
 from eventwire.transports.sqlite.membership import Member
 from eventwire.url import BrokerUrl
 
+T = TypeVar("T")
 _MAX_BODY = 1 << 20
 _OPTIONS = ("busy_timeout", "connect_timeout", "lease", "max_body", "poll")
 
@@ -96,7 +98,7 @@ class SqliteTransport:
     async def check(self, topics: Sequence[TopicSpec], groups: Sequence[str]) -> None:  # noqa: ARG002 groups need none
         """See Transport.check."""
         self._check_open()
-        if absent := await self._database.read(lambda connection: log.missing(connection, topics)):
+        if absent := await self._ask(lambda connection: log.missing(connection, topics)):
             raise TopicMissing(f"{self._path}: never declared: {', '.join(absent)}; {DECLARE_IT}")
 
     async def publish(self, topic: TopicSpec, message: Message) -> Receipt:
@@ -120,6 +122,21 @@ class SqliteTransport:
         for index, outcome in zip(fitting, written, strict=True):
             outcomes[index] = outcome
         return [outcome for outcome in outcomes if outcome is not None]
+
+    async def ping(self) -> None:
+        """See Transport.ping: the file is there, and can be read."""
+        self._check_open()
+        await self._ask(lambda connection: connection.execute("SELECT 1 FROM topics LIMIT 1").fetchone())
+
+    async def lag(self, topic: TopicSpec, group: str) -> int:
+        """See Transport.lag: as committed in the file; a group that never read the topic has all of it before it."""
+        self._check_open()
+
+        def count(connection: sqlite3.Connection) -> int:
+            log.partition_ids(connection, topic)
+            return membership.lag(connection, topic.name, group)
+
+        return await self._ask(count)
 
     async def subscribe(self, subscription: Subscription) -> SqliteConsumer:
         """See Transport.subscribe."""
@@ -145,6 +162,12 @@ class SqliteTransport:
         await asyncio.gather(*(consumer.close() for consumer in self._consumers))
         self._consumers.clear()
         await self._database.close()
+
+    async def _ask(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return await self._database.read(job)
+        except sqlite3.Error as error:
+            raise BrokerError(f"{self._path} does not answer: {error}") from error
 
     async def _write(self, topic: TopicSpec, messages: Sequence[Message]) -> Sequence[Receipt | PublishError]:
         placed = [(message, self._place(topic, message.key)) for message in messages]
