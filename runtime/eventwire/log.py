@@ -151,8 +151,6 @@ class LogDelivery:
         self.attempt = attempt
         self.deaths = deaths
 
-    deaths = 0
-
     def ack(self, error: Exception | None = None) -> None:
         """See Delivery.ack."""
         held, self.held = self.held, None

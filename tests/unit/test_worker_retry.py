@@ -196,19 +196,6 @@ async def test_failures_of_everything_pause_and_a_single_poison_does_not(bus: Bu
         worker.stop()
 
 
-async def test_an_event_that_processes_died_of_is_dead_lettered_unseen(
-    bus: Bus, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("eventwire.log.LogDelivery.deaths", 3, raising=False)
-    handler = Orders()
-    async with Worker(bus, handler, group="g", retry=RetryPolicy(max_attempts=3)) as worker:
-        await OrdersPublisher(bus).publish(Placed("killer"))
-        await settled(worker, 1)
-    (letter,) = await dead_letters(bus, "shop.v1.g.dead", 1)
-    assert (letter.header("eventwire_dead_error"), handler.seen) == (b"HandlerDied", [])
-    assert letter.header("eventwire_dead_attempts") == b"3"
-
-
 async def test_a_dead_event_may_block_its_key_and_no_other() -> None:
     broken = True
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from eventwire import Context, Message, OnExhausted, PublishFailed, TooLarge, WorkerStopped
+from eventwire import Context, InvalidEvent, Message, OnExhausted, PublishFailed, TooLarge, WorkerStopped
 from eventwire.counts import Counts
 from eventwire.middleware.dead_letter import POINTER, DeadLetter
 from eventwire.middleware.insist import Insist
@@ -25,9 +25,10 @@ class Park:
         self.parked.append(message)
 
 
-def context(sleeper: NoSleep) -> Context:
+def context(sleeper: NoSleep, deaths: int = 0) -> Context:
     bus: Any = None
     delivery = FakeDelivery()
+    delivery.deaths = deaths
     delivery.message.body = b"whole"
     delivery.message.headers = (("x", b"y"), ("eventwire_dead_reason", b"forged"))
     return Context(bus, ORDERS, "g", delivery, sleeper)
@@ -83,3 +84,25 @@ async def test_a_stop_is_no_failure_of_the_event() -> None:
     with pytest.raises(WorkerStopped):
         await letters("dead", park, OnExhausted.STOP, Counts()).on_handle(context(NoSleep()), stop)
     assert park.parked == []
+
+
+async def test_an_event_that_processes_died_of_is_set_aside_unseen() -> None:
+    async def never(_: Context) -> None:
+        raise AssertionError("it was looked at")
+
+    park = Park()
+    await letters("dead", park, OnExhausted.STOP, Counts()).on_handle(context(NoSleep(), deaths=3), never)
+    (letter,) = park.parked
+    assert letter.header("eventwire_dead_error") == b"HandlerDied"
+    assert letter.header("eventwire_dead_attempts") == b"3"
+
+
+async def test_deaths_count_as_attempts() -> None:
+    there = context(NoSleep(), deaths=2)
+    assert there.attempt == 3
+
+
+async def test_what_no_client_takes_becomes_a_pointer_too() -> None:
+    park = Park(InvalidEvent("neither key nor body"))
+    await letters("dead", park, OnExhausted.STOP, Counts()).on_handle(context(NoSleep()), fails)
+    assert park.parked[0].content_type == POINTER
