@@ -88,7 +88,8 @@ def test_start_stop_and_end_are_a_line_each(folder: Path) -> None:
     assert stopped == "eventwire run: group billing was told to stop: draining"
     assert ended == (
         "eventwire run: group billing ended: "
-        "handled 1, duplicates 0, unhandled 0, unknown 0, dead-lettered 0, dropped 0, postponed 0, retried 0, transient 0"
+        "handled 1, duplicates 0, unhandled 0, unknown 0, dead-lettered 0, dropped 0, "
+        "postponed 0, retried 0, transient 0"
     )
 
 
