@@ -23,6 +23,7 @@ from eventwire.testing.conformance import (
     groups,
     lifecycle,
     order,
+    retries,
     topics,
 )
 from eventwire.testing.conformance.failure import Broken, Missing
@@ -34,5 +35,5 @@ __all__ = ["Broken", "Harness", "Missing", "Scenario", "Stage", "scenarios"]
 
 def scenarios() -> tuple[Scenario, ...]:
     """Every scenario; those that restart the server come last."""
-    themes = (delivery, acks, order, groups, topics, fidelity, lifecycle, facts, end_to_end, faults)
+    themes = (delivery, acks, order, groups, topics, fidelity, lifecycle, facts, end_to_end, retries, faults)
     return tuple(scenario for theme in themes for scenario in theme.SCENARIOS)

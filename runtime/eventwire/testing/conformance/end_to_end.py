@@ -4,82 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import Any
 
-from eventwire.bus import Bus
 from eventwire.context import Context
 from eventwire.message import Message
 from eventwire.policy import RetryPolicy
 from eventwire.sender import Publisher
-from eventwire.testing.conformance.failure import equal, expect, within
+from eventwire.testing.conformance.failure import equal, expect
 from eventwire.testing.conformance.harness import Stage
+from eventwire.testing.conformance.play import NEEDS, Play, bus_of
 from eventwire.testing.conformance.scenario import Scenario
-from eventwire.testing.conformance.steps import Diary, Handle, Leap, Step, handler_of, steps, topic_of
-from eventwire.topic import Codec, Topic
-from eventwire.transport import Delivery, TopicSpec
-from eventwire.worker import Worker
-
-_NEEDS = ("ack", "groups", "headers")
-
-
-class _Play:
-    """One topic on a bus, and a group that reads it."""
-
-    def __init__(self, stage: Stage, bus: Bus, **changes: Any) -> None:
-        self.stage = stage
-        self.bus = bus
-        self.topic = topic_of(stage.spec().name, stage.features, **changes)
-        self.group = stage.group()
-        self.diary = Diary()
-
-    def worker(self, handle: Handle | None = None, bus: Bus | None = None, **options: Any) -> Worker:
-        """A member of the group; without `handle` it notes what it sees."""
-        handler = handler_of(self.topic, handle or self.note)
-        return Worker(bus or self.bus, handler, group=self.group, grace=5.0, **options)
-
-    async def note(self, step: Step, _: Context) -> None:
-        """Handle by noting."""
-        self.diary.note(step)
-
-    async def publish(self, *events: Step, topic: Topic[Any] | None = None, bus: Bus | None = None) -> None:
-        """Publish them; all must be confirmed."""
-        async with within(self.stage.harness.deadline, lambda: "confirmed publishes"):
-            receipt = await Publisher[Step](bus or self.bus, topic or self.topic).publish_many(events)
-        expect(receipt.ok, f"not confirmed: {receipt.failures[:3]}")
-
-    async def seen(self, count: int) -> None:
-        """Wait until handlers saw so many different events."""
-        async with within(
-            self.stage.harness.deadline, lambda: f"{count} events, only {len(set(self.diary.seen))}"
-        ):
-            await self.diary.reached(count)
-
-    async def dead_letters(self, count: int) -> list[Delivery]:
-        """Take so many from the group's dead letter topic; there may be no more."""
-        dead = TopicSpec(f"{self.topic.name}.{self.group}.dead", queue=True)
-        consumer = await self.stage.subscribe(dead, group=self.stage.group())
-        taken = await self.stage.take(consumer, count)
-        for delivery in taken:
-            delivery.ack()
-        await self.stage.silent(consumer, f"{count} dead letters were expected")
-        return taken
-
-
-def _bus(stage: Stage) -> Bus:
-    options = stage.harness.options
-    return Bus(
-        stage.harness.url,
-        declare=True,
-        producer=options.producer,
-        consumer=options.consumer,
-        admin=options.admin,
-    )
+from eventwire.testing.conformance.steps import Leap, Step, steps
+from eventwire.topic import Codec
 
 
 async def retried_in_place_until_it_works(stage: Stage) -> None:
     """A handler that fails twice is called a third time, then the event is done; its key's next event waits."""
-    async with _bus(stage) as bus:
-        play = _Play(stage, bus)
+    async with bus_of(stage) as bus:
+        play = Play(stage, bus)
         calls: list[tuple[int, int]] = []
         attempts = [(0, 1), (0, 2), (0, 3)]
 
@@ -98,8 +39,8 @@ async def retried_in_place_until_it_works(stage: Stage) -> None:
 
 async def exhausted_goes_whole_to_the_dead_letter(stage: Stage) -> None:
     """After its last attempt an event is in the dead letter, byte for byte, with its cause; the next is handled."""
-    async with _bus(stage) as bus:
-        play = _Play(stage, bus)
+    async with bus_of(stage) as bus:
+        play = Play(stage, bus)
         original: list[Message] = []
 
         async def fail_first(step: Step, context: Context) -> None:
@@ -127,8 +68,8 @@ async def exhausted_goes_whole_to_the_dead_letter(stage: Stage) -> None:
 
 async def workers_keep_the_order_per_key(stage: Stage) -> None:
     """Two workers of one group, many at a time: each key's events are handled one by one, in order."""
-    async with _bus(stage) as bus, _bus(stage) as other:
-        play = _Play(stage, bus)
+    async with bus_of(stage) as bus, bus_of(stage) as other:
+        play = Play(stage, bus)
         busy: set[str] = set()
 
         async def one_by_one(step: Step, _: Context) -> None:
@@ -151,8 +92,8 @@ async def workers_keep_the_order_per_key(stage: Stage) -> None:
 
 async def what_a_handler_publishes_names_its_cause(stage: Stage) -> None:
     """Consume, transform, publish: the second event has the first one's id as causation and correlation."""
-    async with _bus(stage) as bus:
-        first, second = _Play(stage, bus), _Play(stage, bus)
+    async with bus_of(stage) as bus:
+        first, second = Play(stage, bus), Play(stage, bus)
         causes: dict[int, str] = {}
         effects: dict[int, tuple[str | None, str]] = {}
 
@@ -173,8 +114,8 @@ async def what_a_handler_publishes_names_its_cause(stage: Stage) -> None:
 
 async def graceful_stops_lose_nothing(stage: Stage) -> None:
     """Workers are stopped in the midst of their work, one after the other: every event is handled."""
-    async with _bus(stage) as bus:
-        play = _Play(stage, bus)
+    async with bus_of(stage) as bus:
+        play = Play(stage, bus)
         sent = steps(stage.count(600, 120), keys=12)
 
         async def slowly(step: Step, _: Context) -> None:
@@ -192,8 +133,8 @@ async def graceful_stops_lose_nothing(stage: Stage) -> None:
 
 async def unknown_events_are_skipped(stage: Stage) -> None:
     """A newer publisher's event type is acknowledged, counted and not handled; what follows is."""
-    async with _bus(stage) as bus, _bus(stage) as newer:
-        play = _Play(stage, bus)
+    async with bus_of(stage) as bus, bus_of(stage) as newer:
+        play = Play(stage, bus)
         known = play.topic
         play.topic = replace(known, events=known.events[:1])
         async with play.worker() as worker:
@@ -205,8 +146,8 @@ async def unknown_events_are_skipped(stage: Stage) -> None:
 
 async def undecodable_goes_to_the_dead_letter(stage: Stage) -> None:
     """Bytes that are no such event are dead-lettered as they are, at once; what follows is handled."""
-    async with _bus(stage) as bus, _bus(stage) as broken:
-        play = _Play(stage, bus)
+    async with bus_of(stage) as bus, bus_of(stage) as broken:
+        play = Play(stage, bus)
         step = play.topic.events[0]
         garbled = replace(step, codec=Codec(lambda _: b"\x00garbage\xff", step.codec.decode))
         async with play.worker() as worker:
@@ -224,11 +165,11 @@ async def undecodable_goes_to_the_dead_letter(stage: Stage) -> None:
 
 
 SCENARIOS = (
-    Scenario(retried_in_place_until_it_works, needs=(*_NEEDS, "ordering")),
-    Scenario(exhausted_goes_whole_to_the_dead_letter, needs=_NEEDS),
-    Scenario(workers_keep_the_order_per_key, needs=(*_NEEDS, "ordering")),
-    Scenario(what_a_handler_publishes_names_its_cause, needs=_NEEDS),
-    Scenario(graceful_stops_lose_nothing, needs=_NEEDS),
-    Scenario(unknown_events_are_skipped, needs=_NEEDS),
-    Scenario(undecodable_goes_to_the_dead_letter, needs=_NEEDS),
+    Scenario(retried_in_place_until_it_works, needs=(*NEEDS, "ordering")),
+    Scenario(exhausted_goes_whole_to_the_dead_letter, needs=NEEDS),
+    Scenario(workers_keep_the_order_per_key, needs=(*NEEDS, "ordering")),
+    Scenario(what_a_handler_publishes_names_its_cause, needs=NEEDS),
+    Scenario(graceful_stops_lose_nothing, needs=NEEDS),
+    Scenario(unknown_events_are_skipped, needs=NEEDS),
+    Scenario(undecodable_goes_to_the_dead_letter, needs=NEEDS),
 )
