@@ -30,8 +30,8 @@ _STAGGER = 0.02
 """Seconds, at most, between consuming two queues. A queue gives its messages to the first worker that asks: workers
 that start together ask in different orders, and so share the queues."""
 _PERMANENT = (TopicMissing, TopicMismatch)
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
-_DECLARED_AGAIN = 5.0
+_FIRST_PAUSE, _PATIENT_PAUSE, _LONGEST_PAUSE = 0.1, 1.0, 5.0
+_DECLARED_AGAIN = 4.0
 """Seconds that a queue which is gone may take to be declared again, until it is a failure."""
 _LEAVE, _FLUSH, _HANG_UP = 1.0, 1.0, 1.5
 """Seconds at the end for noting that it is a clean one, for the last acks, and for disconnecting."""
@@ -202,8 +202,9 @@ class AmqpConsumer:
         began = loop.time()
         while not self._session and not self._failure:
             await asyncio.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
-            await self._try(patient=loop.time() - began < _DECLARED_AGAIN)
+            patient = loop.time() - began < _DECLARED_AGAIN
+            pause = min(pause * 2, _PATIENT_PAUSE if patient else _LONGEST_PAUSE)
+            await self._try(patient=patient)
 
     async def _let_go(self) -> None:
         self._drop()
