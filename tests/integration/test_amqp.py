@@ -202,7 +202,8 @@ async def test_a_message_that_the_client_cannot_decode_stops_nobody(
     await channel.write_queue.put(ChannelFrame(data, should_close=False))
     await channel.queue_declare(f"{spec.name}.g", passive=True)  # answered after it
     await transport.publish(spec, to(spec, 2))
-    poison, after = await read(consumer, 2)
+    got = [*await read(consumer, 1), *await read(consumer, 1)]
+    poison, after = sorted(got, key=lambda delivery: delivery.message.id)
     assert (poison.message.body, after.message.id) == (b"poison", "2")
     assert b"whenT" in (poison.message.header("eventwire_undecodable") or b"")
     await connection.close()

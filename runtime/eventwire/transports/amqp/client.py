@@ -54,6 +54,10 @@ class Channel(Protocol):
         """basic.consume."""
         ...
 
+    async def basic_cancel(self, consumer_tag: str) -> object:
+        """basic.cancel; what was delivered before its answer has arrived."""
+        ...
+
     async def basic_get(self, queue: str) -> DeliveredMessage:
         """basic.get; an empty queue's answer has no delivery tag."""
         ...

@@ -40,8 +40,11 @@ _DEATHS = frozenset(
     | {f"x-{which}-death-{what}" for which in ("first", "last") for what in ("exchange", "queue", "reason")}
 )
 """What RabbitMQ adds to a message that it passes to another queue (RabbitMQ, "Dead Letter Exchanges", "Effects")."""
+BROKERS_OWN = _COUNTS | _DEATHS
+"""Headers that RabbitMQ may change when it delivers a message again."""
+_NONE = frozenset[str]()
 _HIDDEN = {
-    (redelivered, moved): _OWN | (_COUNTS if redelivered else set()) | (_DEATHS if moved else set())
+    (redelivered, moved): _OWN | (_COUNTS if redelivered else _NONE) | (_DEATHS if moved else _NONE)
     for redelivered in (False, True)
     for moved in (False, True)
 }

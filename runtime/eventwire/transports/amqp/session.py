@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from aiormq.abc import ChannelFrame, DeliveredMessage
 
@@ -33,6 +33,19 @@ class Delivered(NamedTuple):
     raw: DeliveredMessage
     releases: int = 0
     deaths: int = 0
+
+
+class Gate(Protocol):
+    """What keeps deliveries back until they may be handed out."""
+
+    @property
+    def gated(self) -> Collection[str]:
+        """The consumers whose every delivery goes to the gate; of the others only what is redelivered does."""
+        ...
+
+    def put(self, delivered: Delivered) -> None:
+        """Keep it; hand it to `Session.admit` when its time comes."""
+        ...
 
 
 class AmqpDelivery:
@@ -81,14 +94,20 @@ class Session:
         sources: Mapping[str, TopicPartition],
         interval: float,
         prefetch: int,
+        gate: Gate | None = None,
     ) -> None:
         self.channel = channel
+        self.gate = gate
+        self.last: dict[str, int] = {}
+        """By consumer, the last delivery tag that arrived."""
         self.arrived = asyncio.Event()
         self._sources = sources
         self._interval = interval
         self._prefetch = prefetch
         self._batch = max(1, prefetch // 4)
         self._waiting: deque[Delivered] = deque()
+        self._alone: deque[Delivered] | None = None
+        self._watchers: list[asyncio.Future[None]] = []
         self._open: dict[int, Delivered] = {}
         self._acked: list[int] = []
         self._floor = 0
@@ -99,17 +118,76 @@ class Session:
 
     async def on_message(self, raw: DeliveredMessage) -> None:
         """Take a message from aiormq."""
-        self._waiting.append(Delivered(raw.delivery_tag or 0, raw.consumer_tag or "", raw))
+        tag, consumer, gate = raw.delivery_tag or 0, raw.consumer_tag or "", self.gate
+        self.last[consumer] = tag
+        delivered = Delivered(tag, consumer, raw)
+        if gate is not None and (raw.redelivered or consumer in gate.gated):
+            gate.put(delivered)
+        else:
+            self._waiting.append(delivered)
+            self.arrived.set()
+
+    def admit(self, delivered: Delivered) -> None:
+        """Have it handed out next after what waits; while somebody is alone, that is the one."""
+        (self._waiting if self._alone is None else self._alone).append(delivered)
         self.arrived.set()
+
+    def delivery(self, delivered: Delivered) -> AmqpDelivery:
+        """The message, decoded."""
+        return AmqpDelivery(self, delivered, self._sources[delivered.consumer])
 
     def take(self, limit: int) -> list[AmqpDelivery]:
         """Up to `limit` deliveries that arrived, in their order."""
-        waiting, sources = self._waiting, self._sources
+        waiting, sources = self._waiting if self._alone is None else self._alone, self._sources
         taken = [waiting.popleft() for _ in range(min(limit, len(waiting)))]
         if not waiting:
             self.arrived.clear()
         self._open.update([(delivered.tag, delivered) for delivered in taken])
         return [AmqpDelivery(self, delivered, sources[delivered.consumer]) for delivered in taken]
+
+    def in_hand(self) -> Iterator[Delivered]:
+        """What waits to be handed out, and what was and is not settled."""
+        yield from self._open.values()
+        yield from self._waiting
+        yield from self._alone or ()
+
+    async def clear_of(self, place: TopicPartition) -> None:
+        """Wait until nothing of the partition is in hand."""
+        sources = self._sources
+        await self._until(lambda: all(sources[each.consumer] != place for each in self.in_hand()))
+
+    async def settled(self, tag: int) -> None:
+        """Wait until this delivery is settled."""
+        await self._until(lambda: all(each.tag != tag for each in self.in_hand()))
+
+    async def be_alone(self) -> None:
+        """Hand nothing more out but what is admitted from now on, and wait until nothing else is being handled."""
+        self._alone = deque()
+        await self._until(lambda: not self._open)
+
+    def end_alone(self) -> None:
+        """Go on handing out everything."""
+        if self._alone is not None:
+            self._waiting.extendleft(reversed(self._alone))
+            self._alone = None
+        if self._waiting:
+            self.arrived.set()
+
+    async def _until(self, true: Callable[[], bool]) -> None:
+        while not true():
+            self._watchers.append(watcher := self._loop.create_future())
+            await watcher
+
+    def _tell(self) -> None:
+        watchers, self._watchers = self._watchers, []
+        for watcher in watchers:
+            if not watcher.done():
+                watcher.set_result(None)
+
+    def dispose(self, delivered: Delivered) -> None:
+        """Settle what was never handed out."""
+        self._open[delivered.tag] = delivered
+        self.ack(delivered)
 
     def ack(self, delivered: Delivered) -> None:
         """Settle a delivery; after it was settled or released, or after `drop`, it does nothing."""
@@ -127,8 +205,9 @@ class Session:
         back too, each with one more in its delivery count. The broker gets it back when the channel ends.
         """
         if self._closes(delivered):
-            place = sum(1 for waiting in self._waiting if waiting.tag < delivered.tag)
-            self._waiting.insert(place, delivered._replace(releases=delivered.releases + 1))
+            waiting = self._waiting if self._alone is None or not delivered.deaths else self._alone
+            place = sum(1 for other in waiting if other.tag < delivered.tag)
+            waiting.insert(place, delivered._replace(releases=delivered.releases + 1))
             self.arrived.set()
 
     def _closes(self, delivered: Delivered) -> bool:
@@ -136,6 +215,8 @@ class Session:
         if self._open.get(delivered.tag) is not delivered:
             return False
         del self._open[delivered.tag]
+        if self._watchers:
+            self._loop.call_soon(self._tell)
         return True
 
     def drop(self) -> None:
@@ -146,6 +227,7 @@ class Session:
             write.cancel()
         for kept in (self._waiting, self._open, self._acked):
             kept.clear()
+        self._alone = None
         self.arrived.set()
 
     async def flush(self) -> None:

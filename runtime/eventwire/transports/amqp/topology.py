@@ -72,23 +72,23 @@ async def _declare(channel: Channel, topic: TopicSpec, groups: Sequence[str]) ->
     for group in groups:
         net = names.undelivered(topic, group)
         arguments = _arguments(net)
+        await _declare_suspects(channel, topic, group, arguments)
         for partition, queue in enumerate(names.queues(topic, group)):
             own = arguments | _SINGLE if topic.ordered else arguments
             await _queue(channel, exchange, queue, names.binding(topic, partition), own)
         await channel.queue_declare(net, durable=True, arguments=dict(_KEPT))
-        await _declare_suspects(channel, topic, group, arguments)
 
 
 async def _declare_queue_topic(channel: Channel, exchange: str, topic: TopicSpec) -> None:
     """One queue; or two, of which the first passes on to the second what waited for its time."""
     queue = names.queues(topic, "")[0]
+    await _declare_suspects(channel, topic, "", _KEPT)
     await channel.queue_declare(queue=queue, durable=True, arguments=dict(_KEPT))
     if topic.delay:
         milliseconds = max(round(topic.delay * 1000), _LEAST_DELAY)
         waiting = _QUORUM | _passing_on(queue) | {"x-message-ttl": milliseconds}
         await channel.queue_declare(queue=names.waiting(topic), durable=True, arguments=waiting)
     await channel.queue_bind(queue=names.entry(topic), exchange=exchange, routing_key="#")
-    await _declare_suspects(channel, topic, "", _KEPT)
 
 
 async def _declare_suspects(
