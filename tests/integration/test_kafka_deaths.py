@@ -103,13 +103,14 @@ async def test_killers_are_charged_each_time_and_their_neighbours_never(
     poison = (57, 60)
     await deaths.publish(transport)
     killed = 0
+    process = await deaths.begin(poison)
     while len(deaths.settled()) < _COUNT:
-        process = await deaths.begin(poison)
         ending = asyncio.create_task(process.wait())
-        await until(lambda done=ending.done: done() or len(deaths.settled()) == _COUNT)  # type: ignore[misc]
+        await until(lambda: ending.done() or len(deaths.settled()) == _COUNT)  # noqa: B023 - awaited within
         if ending.done():
             assert ending.result() == -signal.SIGKILL
             killed += 1
+            process = await deaths.begin(poison)
     assert await end(process, signal.SIGTERM) == 0
     told = Counter((number, count) for number, count, _ in deaths.lines() if count)
     assert told == {(number, count): 1 for number in poison for count in (1, 2)}, "nobody else is charged"
