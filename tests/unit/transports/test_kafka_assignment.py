@@ -170,7 +170,7 @@ def suspect(*, until: int = 3, deaths: int = 0) -> Partition:
 def test_a_suspect_offset_is_handed_out_when_the_broker_knows_that_it_is_alone() -> None:
     partition = suspect(deaths=2)
     assert partition.take(0, 1, 2) == []
-    assert partition.client == FakeClient(position=1, paused=True)
+    assert partition.client == FakeClient(position=None, paused=True)
     assert partition.handed_out() == []
     assert partition.commits_asked == 1
     assert partition.commit() == Note(clean=False, by="me", until=3, deaths=2)
@@ -184,13 +184,15 @@ def test_the_next_is_read_when_the_one_before_is_settled_and_owes_it_nothing() -
     partition = suspect(deaths=2)
     partition.take(0, 1)
     partition.commit()
-    assert partition.client == FakeClient(position=1, paused=True)
+    assert partition.client == FakeClient(position=None, paused=True)
     partition.handed_out()[0].ack()
-    assert partition.client == FakeClient(position=1, paused=False)
-    assert partition.commit() == Note(clean=True, by="me", until=3), "between two, nobody is being handled"
-    partition.take(1, 2)
     assert partition.commit() == Note(clean=False, by="me", until=3)
-    assert [(one.offset, one.deaths) for one in partition.handed_out()] == [(1, 0)]
+    (following,) = partition.handed_out()
+    assert (following.offset, following.deaths, following.attempt) == (1, 0, 1)
+    assert partition.client == FakeClient(position=None, paused=True)
+    following.ack()
+    assert partition.client == FakeClient(position=None, paused=False)
+    assert partition.commit() == Note(clean=True, by="me", until=3), "nobody is being handled"
 
 
 def test_many_are_handed_out_again_when_the_broker_knows_that_the_window_is_past() -> None:
@@ -198,10 +200,11 @@ def test_many_are_handed_out_again_when_the_broker_knows_that_the_window_is_past
     partition.take(0, 1, 2)
     partition.commit()
     partition.handed_out()[0].ack()
-    assert partition.take(1, 2) == [], "what was polled already is read again"
-    assert partition.client == FakeClient(position=1, paused=True)
+    assert partition.client == FakeClient(position=1, paused=True), "what was polled already is read again"
+    assert partition.take(3) == []
+    assert partition.client == FakeClient(position=3, paused=True)
     assert partition.commit() == Note(clean=False, by="me")
-    assert partition.client == FakeClient(position=1, paused=False)
+    assert partition.client == FakeClient(position=3, paused=False)
     assert offsets(partition.take(1, 2)) == [1, 2]
 
 

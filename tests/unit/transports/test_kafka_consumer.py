@@ -353,6 +353,17 @@ async def test_a_poll_before_the_positions_are_known_is_no_failure(member: Bench
     assert [delivery.offset for delivery in await fetching] == [10]
 
 
+async def test_what_was_polled_before_the_positions_are_known_is_not_handed_out(member: Bench) -> None:
+    fetching = asyncio.create_task(member.consumer.fetch(1))
+    await turns()
+    fetching.cancel()
+    member.client.answer(60)
+    await turns()
+    await member.assign(_ZERO)
+    member.client.answer(10)
+    assert [delivery.offset for delivery in await member.consumer.fetch(1)] == [10]
+
+
 async def test_an_offset_out_of_range_is_named_each_time(member: Bench) -> None:
     await member.assign(_ZERO)
     for _ in range(2):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -67,13 +68,27 @@ class AssignedPartition:
     """Keeps the commit position and the span of one partition while it is ours.
 
     A partition is paused when its span reaches `max_uncommitted` and resumed at half of it. What a poll brought beyond
-    is not kept: the client seeks back to it. In suspect mode one record is held at a time: it is handed out
-    when a commit has said so, and the next is read when it is settled.
+    is not kept: the client seeks back to it. In suspect mode it is kept, since seeking back costs up to half a second:
+    one record at a time is held, handed out when a commit has said so, and the next is held when it is settled.
     """
 
     __slots__ = (
-        "_client", "_gate", "_held", "_highest", "_hooks", "_kafka", "_max_uncommitted", "_tracker", "committed",
-        "leaving", "live", "number", "paused", "suspicion", "topic",
+        "_client",
+        "_gate",
+        "_held",
+        "_highest",
+        "_hooks",
+        "_kafka",
+        "_max_uncommitted",
+        "_tracker",
+        "_waiting",
+        "committed",
+        "leaving",
+        "live",
+        "number",
+        "paused",
+        "suspicion",
+        "topic",
     )  # fmt: skip
 
     def __init__(
@@ -95,6 +110,7 @@ class AssignedPartition:
         self._max_uncommitted = max_uncommitted
         self._hooks = hooks
         self._held: KafkaDelivery | None = None
+        self._waiting: deque[ConsumerRecord] = deque()
         self._gate = False
         """Suspect mode is over, and the broker does not know it yet."""
         self.paused = False
@@ -142,7 +158,7 @@ class AssignedPartition:
     def take(self, records: Sequence[ConsumerRecord], room: int) -> list[KafkaDelivery]:
         """Deliveries of the first `room` records that the span allows; the client seeks back to the rest."""
         if self.suspicion.until is not None or self._gate:
-            self._take_one(records)
+            self._take_one_by_one(records)
             return []
         last = self._ceiling(records[0].offset)
         if len(records) > room or records[-1].offset > last:
@@ -171,25 +187,36 @@ class AssignedPartition:
 
     def skip_to(self, position: int) -> None:
         """Nothing is in flight and the log goes on at `position`: below it there is nothing (a transaction's end)."""
-        if self._held is None and not self._tracker.span and position > self._tracker.position:
+        if (
+            self._held is None
+            and not self._waiting
+            and not self._tracker.span
+            and position > self._tracker.position
+        ):
             self._tracker.position = position
             if self.suspicion.ends_at(position):
                 self._end_suspicion()
 
     # Suspect mode
 
-    def _take_one(self, records: Sequence[ConsumerRecord]) -> None:
-        first = records[0].offset
-        if self._gate or self._held is not None or self._tracker.span:
-            self._client.seek(self._kafka, first)
-        elif self.suspicion.ends_at(first):
-            self._client.seek(self._kafka, first)
-            self._end_suspicion()
-        else:
-            if len(records) > 1:
-                self._client.seek(self._kafka, records[1].offset)
-            self._hold(self._delivery(records[0]))
+    def _take_one_by_one(self, records: Sequence[ConsumerRecord]) -> None:
         self._pause()
+        if self._gate:
+            self._client.seek(self._kafka, records[0].offset)
+            return
+        self._waiting.extend(records)
+        if self._held is None and not self._tracker.span:
+            self._next()
+
+    def _next(self) -> None:
+        """Nothing is in flight: hold the next record, or read on."""
+        following = self._waiting[0].offset if self._waiting else self._tracker.position
+        if self.suspicion.ends_at(following):
+            self._end_suspicion()
+        elif self._waiting:
+            self._hold(self._delivery(self._waiting.popleft()))
+        else:
+            self._resume()
 
     def _hold(self, delivery: KafkaDelivery) -> None:
         self._held = delivery
@@ -208,6 +235,9 @@ class AssignedPartition:
         self.suspicion.until = None
         self._gate = True
         self._pause()
+        if self._waiting:
+            self._client.seek(self._kafka, self._waiting[0].offset)
+            self._waiting.clear()
         self._hooks.commit_soon()
 
     def _go_on(self) -> None:
@@ -217,10 +247,7 @@ class AssignedPartition:
                 self._resume()
             return
         self.suspicion.alone = None
-        if self.suspicion.ends_at(self._tracker.position):
-            self._end_suspicion()
-        else:
-            self._resume()
+        self._next()
 
     # Records
 

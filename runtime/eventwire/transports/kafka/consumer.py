@@ -52,7 +52,8 @@ class KafkaConsumer:
     ) -> None:
         self._connect = connect
         self._role = Role(subscription, drain, session_timeout, secrets.token_hex(4))
-        self._member: Member | None = None
+        self.member: Member | None = None
+        """The one that reads now; None while another is made."""
         self._failure: EventwireError | None = None
         self._changed = asyncio.Event()
         self._outage = Outage(subscription.group)
@@ -83,14 +84,14 @@ class KafkaConsumer:
     @property
     def lost_commits(self) -> int:
         """How many positions could not be committed because their partition was lost; they are read again."""
-        return self._lost_commits + (self._member.committer.lost if self._member else 0)
+        return self._lost_commits + (self.member.committer.lost if self.member else 0)
 
     async def fetch(self, limit: int) -> Sequence[KafkaDelivery]:
         """Wait for records and return up to `limit` deliveries, released ones first."""
         while True:
             if self._failure is not None:
                 raise self._failure
-            member = self._member
+            member = self.member
             if member is None or member.lost.done():
                 await self._changed.wait()
                 continue
@@ -101,12 +102,12 @@ class KafkaConsumer:
 
     async def flush(self) -> None:
         """Commit every position that moved. Raises BrokerError, after 5 seconds also when no broker answers."""
-        if self._member is not None:
-            await self._member.committer.commit_within(_FLUSH_WITHIN)
+        if self.member is not None:
+            await self.member.committer.commit_within(_FLUSH_WITHIN)
 
     def health(self) -> ConsumerHealth:
         """How it is."""
-        member = self._member
+        member = self.member
         if member is None:
             return ConsumerHealth(
                 connected=False, heartbeat=None, lag=None, rebuilt=self._rebuilt, trouble=self._worry()
@@ -125,7 +126,7 @@ class KafkaConsumer:
         )
 
     def _worry(self) -> str | None:
-        member = self._member
+        member = self.member
         if self._failure is not None:
             return str(self._failure)
         if member is None or member.lost.done():
@@ -150,7 +151,7 @@ class KafkaConsumer:
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.wait([self._keeper], timeout=_KEEPER_ENDS_WITHIN)
-        member, self._member = self._member, None
+        member, self.member = self.member, None
         if member is not None:
             member.wake()
             await member.close()
@@ -160,7 +161,7 @@ class KafkaConsumer:
     async def _join(self) -> Member:
         member = Member(await self._connect(), self._role, self._changed.clear)
         member.join()
-        self._member, self._since = member, time.monotonic()
+        self.member, self._since = member, time.monotonic()
         self._changed.set()
         return member
 
@@ -204,7 +205,7 @@ class KafkaConsumer:
     async def _let_go(self, member: Member) -> BrokerError | None:
         """End the member; why the subscriber did not let go of its partitions, if it did not."""
         await member.revoke()
-        self._member = None
+        self.member = None
         self._lost_commits += member.committer.lost
         await member.end()
         return member.failure
@@ -231,8 +232,8 @@ class KafkaConsumer:
         if self._failure is None or isinstance(failure, Closed):
             self._failure = failure
         self._changed.set()
-        if self._member is not None:
-            self._member.wake()
+        if self.member is not None:
+            self.member.wake()
 
     def _on_end(self, keeper: Task[None]) -> None:
         """Nobody watches any more: `fetch` has to say so."""

@@ -8,6 +8,7 @@ import re
 import time
 from asyncio import Future, Task
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 
 from aiokafka import ConsumerRebalanceListener, ConsumerRecord
 from aiokafka import TopicPartition as KafkaPartition
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 _POLL_MS = 1_000
 _PLACED_WITHIN = 15.0
 _COMMIT_WITHIN = 2.5
+_PLACING_ENDS_WITHIN = 0.5
 _DELETED_AFTER = 5.0
 
 _Polled = Mapping[KafkaPartition, Sequence[ConsumerRecord]]
@@ -60,7 +62,9 @@ class Member:
         self.failure: BrokerError | None = None
         """What only a person can mend, if that ended it."""
         self._giving_up = False
-        self._revoking = asyncio.Lock()
+        self._turn = asyncio.Lock()
+        """One of placing, giving up and closing at a time."""
+        self._over = False
         self._absent_since: float | None = None
         self.committer = Committer(client, self._group, self.assigned)
         self._placing = Placing(client, role, Hooks(self._give_back, self.committer.soon))
@@ -135,6 +139,10 @@ class Member:
 
     async def close(self) -> None:
         """Commit, leave the group, disconnect; within about 5 seconds also when the broker is gone."""
+        self._over = True  # what is placed from now on would look as if it was being handled
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PLACING_ENDS_WITHIN), self._turn:
+                pass
         self._leave()
         await self.committer.commit_if_possible(_COMMIT_WITHIN)
         await self.end()
@@ -184,6 +192,13 @@ class Member:
                 # aiokafka drops what it had polled from other partitions: reading on would skip that.
                 self.lose("cannot read on", error)
                 return {}
+
+    def _drop_polled(self) -> None:
+        """What was polled before positions changed and is not handed out yet: it is read again from the new ones."""
+        if self._polling is not None and self._polling.done():
+            if not self._polling.cancelled():
+                self._polling.exception()
+            self._polling = None
 
     def _accept(self, polled: _Polled, limit: int) -> Sequence[KafkaDelivery]:
         """Records of a partition that has no position yet are dropped: placing it seeks back to them."""
@@ -246,12 +261,9 @@ class Member:
 
     async def revoke(self) -> None:
         """Give all partitions up: let the subscriber finish, commit that it ended cleanly, forget."""
-        async with self._revoking:
+        async with self._turn:
             self._giving_up = True
-            if self._polling is not None and self._polling.done():
-                if not self._polling.cancelled():
-                    self._polling.exception()
-                self._polling = None  # polled and never handed out: whoever is next reads it again
+            self._drop_polled()
             if self.assigned:
                 await self._finish_handling()
                 self._leave()
@@ -296,6 +308,12 @@ class Member:
 
         That something may be handed out is at the broker before anything is.
         """
+        async with self._turn:
+            if not self._over and not self.lost.done():
+                await self._place(partitions)
+
+    async def _place(self, partitions: Collection[KafkaPartition]) -> None:
+        self.client.pause(*partitions)  # what were fetched now would be sought back, at half a second's cost
         try:
             async with asyncio.timeout(_PLACED_WITHIN):
                 placed = await self._placing.places(list(partitions))
@@ -308,6 +326,8 @@ class Member:
             return
         for partition, assigned in placed.items():
             self.client.seek(partition, assigned.position)
+        self.client.resume(*partitions)
+        self._drop_polled()
         self.assigned.update(placed)
         self.placed.set()
 

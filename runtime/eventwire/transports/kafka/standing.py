@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
+from aiokafka import OffsetAndMetadata
 from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, NoError, for_code
@@ -15,6 +17,8 @@ from eventwire.transports.kafka.faults import describe
 from eventwire.transports.kafka.names import kafka_name
 from eventwire.transports.kafka.topics import leaders, topic_missing
 
+_PATIENCE = 5.0
+_ASK_AGAIN_AFTER = 0.1
 _LATEST, _EARLIEST = -1, -2
 _NO_REPLICA = -1
 _READ_COMMITTED = 1
@@ -27,7 +31,7 @@ async def lag(admin: AIOKafkaAdminClient, topic: TopicSpec, group: str) -> int:
         raise topic_missing(topic.name)
     partitions = {KafkaPartition(kafka_name(topic.name), number): node for number, node in found.items()}
     try:
-        committed = await admin.list_consumer_group_offsets(group, partitions=list(partitions))
+        committed = await _committed(admin, group, list(partitions))
         ends = await _offsets(admin, partitions, _LATEST)
         begins = await _offsets(admin, partitions, _EARLIEST)
     except KafkaError as error:
@@ -36,6 +40,21 @@ async def lag(admin: AIOKafkaAdminClient, topic: TopicSpec, group: str) -> int:
         max(0, end - max(begins[partition], committed[partition].offset if partition in committed else 0))
         for partition, end in ends.items()
     )
+
+
+async def _committed(
+    admin: AIOKafkaAdminClient, group: str, partitions: list[KafkaPartition]
+) -> Mapping[KafkaPartition, OffsetAndMetadata]:
+    """Asked again for a while where the group's coordinator is just being found, or loads. Raises KafkaError."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + _PATIENCE
+    while True:
+        try:
+            return await admin.list_consumer_group_offsets(group, partitions=partitions)
+        except KafkaError as error:
+            if not error.retriable or loop.time() > until:
+                raise
+        await asyncio.sleep(_ASK_AGAIN_AFTER)
 
 
 async def _offsets(

@@ -13,6 +13,8 @@ _STUCK_AFTER = 15.0
 """Seconds without progress; a broker answers a fetch twice a second, also when there is nothing to bring."""
 _JOINED_WITHIN = 120.0
 """Seconds; a join takes as long as the slowest member, which is the rebalance timeout at most."""
+_LOOK_COUNTS = 2.0
+"""Seconds that the time between two looks counts at most: a suspended broker may have gone on at the end of it."""
 _REACHABLE_WITHIN = 5.0
 """A broker that answered anything so many seconds ago is there: then waiting is not waiting for it."""
 
@@ -45,8 +47,12 @@ class Watch:
     def __init__(self, session_timeout: float, now: float) -> None:
         self._session_timeout = session_timeout
         self._seen: dict[KafkaPartition, tuple[float, Reading | None]] = {}
-        self._quiet_since = now
         self._placed_at = now
+        self._looked = now
+        self._answered: float | None = None
+        self._heartbeat: float | None = None
+        self._unanswered = 0.0
+        """Seconds since the last answered heartbeat in which other requests were answered."""
 
     def look(self, now: float, sight: Sight) -> str | None:
         """Why the member does not work any more; None while it does, or while no broker can be reached."""
@@ -56,21 +62,21 @@ class Watch:
             self._placed_at = now
         elif now - self._placed_at > _JOINED_WITHIN:
             return f"it did not get into its group within {_JOINED_WITHIN:g} s, though Kafka answers"
-        stuck = self._stuck(now, sight)
+        expired, stuck = self._expired(now, sight), self._stuck(now, sight)
         if sight.answered is None or now - sight.answered > _REACHABLE_WITHIN:
             self._seen.clear()
-            self._quiet_since = now
             return None
-        return self._expired(now, sight) or stuck
+        return expired or stuck
 
     def _expired(self, now: float, sight: Sight) -> str | None:
-        if not sight.heartbeating:
-            self._quiet_since = now
+        if sight.heartbeat != self._heartbeat or not sight.heartbeating:
+            self._unanswered = 0.0
+        elif sight.answered != self._answered:
+            self._unanswered += min(now - self._looked, _LOOK_COUNTS)
+        self._looked, self._answered, self._heartbeat = now, sight.answered, sight.heartbeat
+        if self._unanswered <= self._session_timeout:
             return None
-        last = max(self._quiet_since, sight.heartbeat or 0.0)
-        if now - last <= self._session_timeout:
-            return None
-        return f"no heartbeat was answered for {now - last:.0f} s, though Kafka answers"
+        return f"no heartbeat was answered for {self._unanswered:.0f} s, though Kafka answers"
 
     def _stuck(self, now: float, sight: Sight) -> str | None:
         """A partition that is to bring something, or to be told that there is nothing, and does not."""
