@@ -216,3 +216,18 @@ async def test_the_slowest_group_holds_publishers_back() -> None:
         delivery.ack()
     assert ids(await collect(fast, 1)) == ["id-2"]
     await asyncio.gather(*tasks)
+
+
+async def test_a_dead_letter_finds_room_where_a_publish_has_to_wait() -> None:
+    """Else its event could not be settled, and nothing would ever become free."""
+    transport = MemoryTransport(BrokerUrl.parse("memory://?max_body=180&max_bytes=200"), DriverOptions())
+    topic, dead = TopicSpec("full.v1"), TopicSpec("full.v1.g.dead", queue=True)
+    await transport.connect()
+    await transport.publish(topic, Message("full.v1", b"x" * 150, b"k"))
+    waiting = asyncio.create_task(transport.publish(topic, Message("full.v1", b"y" * 150, b"k")))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await transport.publish(dead, Message(dead.name, b"x" * 150, b"k"))
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    await transport.close()

@@ -3,7 +3,8 @@
 The rule of the bound: history is kept for groups that come later, until a publish would pass `max_bytes`.
 Then what every group of its topic has committed is dropped, oldest first in each partition, until an eighth of
 the bound is free. What a group has not committed, or what no group reads yet, is never dropped: the publish
-waits instead.
+waits instead. Queue topics pass the bound: a dead letter that waited for room would keep its event from being settled,
+and so the room from becoming free.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ class Broker:
         if size > self.max_body:
             self._check_size(message, size)
         log = self.topic(spec)
-        if self._waiting or (self._bytes + size > self.max_bytes and not self._free(size)):
+        if not spec.queue and (
+            self._waiting or (self._bytes + size > self.max_bytes and not self._free(size))
+        ):
             return None
         return self._write(log, message, size)
 
