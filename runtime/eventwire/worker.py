@@ -174,6 +174,11 @@ class Worker:
         """What it reads: the topics of its handlers."""
         return tuple(self._bound)
 
+    @property
+    def dead_letter(self) -> DeadLetterPolicy | None:
+        """The group's own policy for dead letters; None where each topic's counts."""
+        return self._policies.dead_letter
+
     def health(self) -> WorkerHealth:
         """How it is. Does no I/O, takes microseconds. For its event loop's thread."""
         progress = self._lanes.progress

@@ -2,16 +2,14 @@
 
 import argparse
 import asyncio
-import importlib
-import inspect
 import logging
 import os
 import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from pathlib import Path
 
+from eventwire.cli.targets import Unusable, worker_of
 from eventwire.errors import EventwireError
 from eventwire.pages import health_pages
 from eventwire.worker import Worker
@@ -21,20 +19,15 @@ _LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
-class _Unusable(Exception):
-    """MODULE:ATTR names no worker."""
-
-
 def command(argv: Sequence[str]) -> int:
     """Run a worker until SIGTERM or SIGINT.
 
     0 after a clean stop, 1 for an error of Eventwire's, 2 when there is no such worker.
     """
     flags = _parser().parse_args(argv)
-    sys.path.insert(0, str(Path.cwd()))
     try:
         asyncio.run(_run(flags.worker, flags.verbose, flags.health_port))
-    except _Unusable as error:
+    except Unusable as error:
         _tell(str(error))
         return _USAGE
     except EventwireError as error:
@@ -44,7 +37,7 @@ def command(argv: Sequence[str]) -> int:
 
 
 async def _run(target: str, verbose: int, health_port: int | None) -> None:
-    worker = await _worker(target)
+    worker = await worker_of(target)
     _show_logs(verbose)
     async with _told(worker), _pages(worker, health_port):
         await worker.run()
@@ -58,17 +51,6 @@ async def _pages(worker: Worker, port: int | None) -> AsyncGenerator[None]:
     async with health_pages(worker, port=port) as served:
         _tell(f"health on port {served}: /livez, /readyz, /health")
         yield
-
-
-async def _worker(target: str) -> Worker:
-    worker = _found(target)
-    if callable(worker) and not isinstance(worker, Worker):
-        worker = worker()
-    if inspect.isawaitable(worker):
-        worker = await worker
-    if not isinstance(worker, Worker):
-        raise _Unusable(f"{target} is no Worker and returns none, but {type(worker).__name__}")
-    return worker
 
 
 def _show_logs(verbose: int) -> None:
@@ -100,29 +82,6 @@ async def _tell_draining(worker: Worker) -> None:
 
 def _tell(text: str) -> None:
     print(f"eventwire run: {text}", file=sys.stderr, flush=True)
-
-
-def _found(target: str) -> object:
-    module, colon, path = target.partition(":")
-    if not (module and colon and path):
-        raise _Unusable(f'"{target}" is not MODULE:ATTR, for example shop.app:worker')
-    found: object = _imported(module)
-    for name in path.split("."):
-        try:
-            found = getattr(found, name)
-        except AttributeError:
-            raise _Unusable(f'{module} has no "{path}"') from None
-    return found
-
-
-def _imported(module: str) -> object:
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        # Only the named module itself: what it imports is the user's own error, with its traceback.
-        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise
-        raise _Unusable(f'there is no module "{error.name}" here or on sys.path') from None
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -20,7 +20,7 @@ ATTEMPT = f"{_OURS}attempt"
 """The number of the attempt that the event waits for."""
 DUE = f"{_OURS}due"
 """When that is to be, in seconds since the Unix epoch."""
-_ORIGIN = f"{_OURS}origin"
+ORIGIN = f"{_OURS}origin"
 """Partition and offset on the topic itself, with a colon in between."""
 
 
@@ -50,7 +50,7 @@ def postponed(context: Context, level: TopicSpec) -> Message:
     ours = (
         (ATTEMPT, b"%d" % (context.attempt + 1)),
         (DUE, b"%.3f" % (time.time() + level.delay)),
-        (_ORIGIN, origin),
+        (ORIGIN, origin),
     )
     return Message(
         level.name, message.body, message.key, (*kept, *ours), message.content_type, message.id or context.id
@@ -77,7 +77,7 @@ def origin_of(context: Context) -> tuple[str, str]:
     message = context.message
     if message.topic == context.topic.name:
         return str(context.partition), "" if context.offset is None else str(context.offset)
-    partition, _, offset = (message.header(_ORIGIN) or b"").decode(errors="replace").partition(":")
+    partition, _, offset = (message.header(ORIGIN) or b"").decode(errors="replace").partition(":")
     return partition, offset
 
 

@@ -299,6 +299,18 @@ async def test_a_cancelled_hand_out_of_a_suspect_is_noted_no_longer(file: File, 
     assert file.sql("SELECT alone, committed FROM positions") == [(None, 1)]
 
 
+@pytest.mark.parametrize("count", range(0, 60, 4))
+async def test_a_cancelled_subscribe_leaves_no_member_behind(file: File, count: int) -> None:
+    transport = await file.open()
+    subscribing = asyncio.ensure_future(transport.subscribe(Subscription("g", (PAYMENTS,))))
+    for _ in range(count):
+        await asyncio.sleep(0)
+    subscribing.cancel()
+    [outcome] = await asyncio.gather(subscribing, return_exceptions=True)
+    left = 0 if isinstance(outcome, BaseException) else 1
+    assert file.sql("SELECT count(*) FROM members") == [(left,)]
+
+
 async def test_ping_asks_the_file(file: File) -> None:
     transport = await file.open()
     await transport.ping()

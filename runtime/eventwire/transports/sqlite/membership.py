@@ -11,6 +11,7 @@ import sqlite3
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from eventwire.log import shares
@@ -19,6 +20,8 @@ from eventwire.transport import TopicPartition
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
+_ATTEMPTS = 1000
+"""For so many messages of a partition it is recorded how often they were handed out: who browses a log has them all."""
 _EARLIER = 1.0
 """Seconds: a lease that was renewed later than this from now is of another run of the clock."""
 
@@ -174,7 +177,8 @@ def give_up(
     if not connection.execute(_GIVE_UP, (progress.committed, progress.committed, *where)).rowcount:
         return
     connection.execute("DELETE FROM attempts WHERE consumers = ? AND partition = ?", where[:2])
-    rows = [(group, progress.partition, offset, count) for offset, count in attempts.items()]
+    counted = islice(attempts.items(), _ATTEMPTS)
+    rows = [(group, progress.partition, offset, count) for offset, count in counted]
     connection.executemany("INSERT INTO attempts VALUES (?, ?, ?, ?)", rows)
     _forget(connection, "deaths", group, progress)
 

@@ -151,7 +151,13 @@ class SqliteTransport:
             self._database, member, subscription, poll=self._poll, changed=self._rebalance
         )
         self._consumers.add(consumer)
-        await consumer.start()
+        try:
+            await consumer.start()
+        except (
+            BaseException
+        ):  # cancelled, it may have joined: then its partitions would wait for the lease to expire
+            await consumer.close()
+            raise
         return consumer
 
     async def close(self) -> None:
