@@ -14,10 +14,10 @@ from sqlalchemy import Engine, Table
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
 
-from eventwire.errors import ConfigurationError, InboxUnavailable
+from eventwire.errors import ConfigurationError, InboxBusy, InboxUnavailable
 from eventwire.handler import AnyHandler
 from eventwire.inbox.base import Handle
-from eventwire.inbox.faults import transient
+from eventwire.inbox.faults import in_the_way, transient
 from eventwire.inbox.key import InboxKey
 from eventwire.inbox.purge import purge_batch
 from eventwire.inbox.table import inbox_table
@@ -48,7 +48,8 @@ class SqlInbox:
     a worker's process removes what is older. `patience`: seconds that a second delivery waits before it raises
     InboxBusy.
 
-    Errors that are the database's and not the event's (`transient`) become InboxUnavailable, which uses up no attempt.
+    Errors that are the database's and not the event's (`transient`) become InboxUnavailable, those of transactions
+    that are in each other's way (deadlock, serialization failure) InboxBusy. Neither uses up an attempt.
     """
 
     def __init__(
@@ -83,7 +84,8 @@ class SqlInbox:
             return await self._transactions.once(self._table, key, context, handle)
         except Exception as error:
             if transient(error):
-                raise InboxUnavailable(f"the database: {_shown(error)}") from error
+                kind = InboxBusy if in_the_way(error) else InboxUnavailable
+                raise kind(f"the database: {_shown(error)}") from error
             raise
 
     @asynccontextmanager
