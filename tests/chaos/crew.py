@@ -68,6 +68,8 @@ class Crew:
         self.scene = scene
         self.journal = Journal(scene.handled)
         self.members: list[Member] = []
+        self.guards: list[Callable[[], None]] = [self.check]
+        """Called at each look while the test waits for something: they raise what must end the run."""
         self._scene_file = scene.save()
         paths = os.pathsep.join(map(str, (ROOT, ROOT / "examples/shop/gen")))
         self._env = {**os.environ, "PYTHONPATH": paths, **(env or {})}
@@ -90,6 +92,11 @@ class Crew:
         self.members.append(member := Member(owner, process, log))
         return member
 
+    def check(self) -> None:
+        """Raise Died when a worker ended by itself."""
+        for member in self.members:
+            member.check()
+
     async def joined(self, member: Member, within: float = 60.0) -> None:
         """Wait until it reads."""
         await self.until(lambda: member.owner in self.journal.joined, within, f"{member.owner} joins")
@@ -99,8 +106,8 @@ class Crew:
 
         def looked() -> bool:
             self.journal.read()
-            for member in self.members:
-                member.check()
+            for guard in self.guards:
+                guard()
             return true()
 
         await until(looked, within, what)

@@ -65,6 +65,10 @@ class Observed(Worker):
         await super()._revoked(partitions)
         self._holds.update(partitions)
 
+    async def _drain(self, seconds: float) -> None:
+        logging.getLogger(__name__).info("stopping")
+        await super()._drain(seconds)
+
     async def _work(self, consumers: Sequence[Consumer]) -> None:
         self._log.handling(Handling(Kind.JOINED, self._owner, 0, NOWHERE, -1, -1, 0, 0, 0.0))
         await super()._work(consumers)
