@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -12,6 +13,7 @@ from random import Random
 import pytest
 
 from tests.chaos.crew import Member
+from tests.chaos.journal import Step
 from tests.chaos.report import Figures
 from tests.chaos.run import PATIENCE, Run
 from tests.chaos.scene import Scene, steps
@@ -60,7 +62,16 @@ async def test_a_worker_told_to_stop_finishes_what_it_handles(
     figures.faults = f"{STOPS} SIGTERMs, {handling} handlers at work at them"
     figures.note(f"slowest end {slowest:.1f} s of {GRACE + 1:g}, all with exit code 0")
     assert handling, "no SIGTERM came while something was handled"
+    cut = cut_off(run)
+    assert not cut, f"handlers were cut off, though they end within the grace: {len(cut)}, first {cut[0]}"
     figures.judged(run.verdict(), bound=0)
+
+
+def cut_off(run: Run) -> list[Step]:
+    """What was begun and not finished by the worker that began it."""
+    begun = Counter((line.owner, line.step) for line in run.crew.journal.started)
+    begun.subtract((line.owner, line.step) for line in run.crew.journal.handled)
+    return [step for (_, step), count in begun.items() if count]
 
 
 async def _life(run: Run, moment: float, slots: asyncio.Semaphore) -> tuple[float, int]:
