@@ -86,7 +86,7 @@ class Crew:
         path = self._scene_file if scene is None else scene.save(f"{owner}.json")
         with log.open("wb") as output:  # noqa: ASYNC230 - a small local file
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "tests.chaos.worker", str(path), owner),
+                *(sys.executable, "-m", self.scene.program, str(path), owner),
                 cwd=ROOT, env=self._env, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
             )  # fmt: skip
         self.members.append(member := Member(owner, process, log))
