@@ -9,10 +9,14 @@ from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, cast
 
-from redis.asyncio import Redis
+from eventwire.errors import ConfigurationError, InboxBusy, InboxUnavailable, MissingDriver
+
+try:
+    from redis.asyncio import Redis
+except ModuleNotFoundError as error:
+    raise MissingDriver("RedisInbox needs redis-py: pip install 'eventwire[redis-inbox]'") from error
 from redis.exceptions import RedisError
 
-from eventwire.errors import ConfigurationError, InboxBusy, InboxUnavailable
 from eventwire.handler import AnyHandler
 from eventwire.inbox.base import Handle
 from eventwire.inbox.key import InboxKey

@@ -11,12 +11,16 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import sqlalchemy
+from eventwire.errors import ConfigurationError, InboxBusy, InboxUnavailable, MissingDriver
+
+try:
+    import sqlalchemy
+except ModuleNotFoundError as error:
+    raise MissingDriver("SqlInbox needs SQLAlchemy: pip install 'eventwire[inbox]'") from error
 from sqlalchemy import Engine, Insert, Table, delete
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
 
-from eventwire.errors import ConfigurationError, InboxBusy, InboxUnavailable
 from eventwire.handler import AnyHandler
 from eventwire.inbox.base import Handle
 from eventwire.inbox.faults import in_the_way, transient
