@@ -25,7 +25,7 @@ EventwireError
 ├── HandlerDied               processes ended while they handled the event, as often as it may be tried
 ├── HandlerCancelled          an attempt ended as cancelled, though nobody cancelled it
 ├── InboxUnavailable          whether the event was handled cannot be told now: no attempt, asked again
-│   └── InboxBusy             another delivery of the same event is being handled
+│   └── InboxBusy             another delivery is in the way
 ├── WorkerStopped             an event could not be handled and nothing else is allowed
 ├── Closed                    used after close()
 └── Signal                    raised by handlers to steer
@@ -157,7 +157,10 @@ class InboxUnavailable(EventwireError):
 
 
 class InboxBusy(InboxUnavailable):
-    """Another delivery of the same event is being handled just now. Nothing is out of order: ask again later."""
+    """Another delivery is in the way: the same event is being handled, or one that changes the same rows.
+
+    Nothing is out of order: the event waits and is tried again, for as long as it takes.
+    """
 
 
 class WorkerStopped(EventwireError):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+from zlib import crc32
 
 from eventwire.context import Context
 from shop.orders.v1.orders_pb2 import OrderPlaced
@@ -16,3 +19,18 @@ async def quick(scene: Scene, event: OrderPlaced, context: Context) -> None:
 async def slow(scene: Scene, event: OrderPlaced, context: Context) -> None:
     """Take `seconds`."""
     await asyncio.sleep(scene.options["seconds"])
+
+
+async def uneven(scene: Scene, event: OrderPlaced, context: Context) -> None:
+    """Take up to `seconds`, differing by event, so that handlings end in another order than they began."""
+    share = crc32(f"{event.order_id}/{event.total_cents}".encode()) % 100 / 100
+    await asyncio.sleep(scene.options["seconds"] * share**2)
+
+
+async def poisoned(scene: Scene, event: OrderPlaced, context: Context) -> None:
+    """Work for `seconds`; an event marked `raise` raises, one marked `kill` ends the process."""
+    await asyncio.sleep(scene.options["seconds"])
+    if event.voucher == "raise":
+        raise ValueError(f"{event.order_id}/{event.total_cents} cannot be handled")
+    if event.voucher == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -68,6 +68,8 @@ class Crew:
         self.scene = scene
         self.journal = Journal(scene.handled)
         self.members: list[Member] = []
+        self.guards: list[Callable[[], None]] = [self.check]
+        """Called at each look while the test waits for something: they raise what must end the run."""
         self._scene_file = scene.save()
         paths = os.pathsep.join(map(str, (ROOT, ROOT / "examples/shop/gen")))
         self._env = {**os.environ, "PYTHONPATH": paths, **(env or {})}
@@ -84,11 +86,16 @@ class Crew:
         path = self._scene_file if scene is None else scene.save(f"{owner}.json")
         with log.open("wb") as output:  # noqa: ASYNC230 - a small local file
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "tests.chaos.worker", str(path), owner),
+                *(sys.executable, "-m", self.scene.program, str(path), owner),
                 cwd=ROOT, env=self._env, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
             )  # fmt: skip
         self.members.append(member := Member(owner, process, log))
         return member
+
+    def check(self) -> None:
+        """Raise Died when a worker ended by itself."""
+        for member in self.members:
+            member.check()
 
     async def joined(self, member: Member, within: float = 60.0) -> None:
         """Wait until it reads."""
@@ -99,8 +106,8 @@ class Crew:
 
         def looked() -> bool:
             self.journal.read()
-            for member in self.members:
-                member.check()
+            for guard in self.guards:
+                guard()
             return true()
 
         await until(looked, within, what)

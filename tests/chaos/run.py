@@ -25,6 +25,7 @@ from tests.chaos.switches import sized
 PATIENCE = sized(40.0, 120.0)
 """Seconds within which something must come next: a kill become possible, the end be reached."""
 _LOOK = 1.0
+_RESTART = 0.02
 
 
 class Run:
@@ -36,6 +37,8 @@ class Run:
         self.bus: Bus = scene.open()
         self.transport: Transport
         self.publishing: asyncio.Task[None] | None = None
+        self._supervising: asyncio.Task[None] | None = None
+        self._keeping = 0
         self._opened = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -48,9 +51,9 @@ class Run:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.publishing is not None:
-            self.publishing.cancel()
-            await asyncio.gather(self.publishing, return_exceptions=True)
+        for task in filter(None, (self.publishing, self._supervising)):
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
         await self._opened.__aexit__(kind, error, trace)
 
     async def start(self, workers: int) -> list[Member]:
@@ -59,6 +62,18 @@ class Run:
         for member in members:
             await self.crew.joined(member)
         return members
+
+    def supervise(self, workers: int) -> None:
+        """Keep so many workers running from now on, however they end, as a process manager does."""
+        self.crew.guards.remove(self.crew.check)
+        self._keeping = workers
+        self._supervising = asyncio.create_task(self._keep())
+
+    async def _keep(self) -> None:
+        while self._keeping:
+            for _ in range(self._keeping - len(self.crew.alive)):
+                await self.crew.start()
+            await asyncio.sleep(_RESTART)
 
     def publish(self, steps: Sequence[Step], *, event: Callable[[Step], OrderPlaced] = order) -> None:
         """Publish them in the background."""
@@ -113,12 +128,15 @@ class Run:
         """How many workers ended by SIGKILL."""
         return sum(member.process.returncode == -signal.SIGKILL for member in self.crew.members)
 
-    async def end(self, count: int) -> None:
+    async def end(self, count: int, within: float = PATIENCE) -> None:
         """Wait until `count` events were handled and all is settled; stop the workers, who must end well."""
         if self.publishing is not None:
             await self.publishing
-        await self.progress(count)
-        await broker.settled(self.scene, self.transport)
+        await self.progress(count, within)
+        await broker.settled(self.scene, self.transport, within)
+        if self._supervising is not None:
+            self._keeping = 0
+            await self._supervising
         for member in self.crew.alive:
             await self.crew.joined(member)
         codes = await self.crew.stop()

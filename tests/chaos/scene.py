@@ -34,7 +34,8 @@ class Scene:
 
     `behaviour` is `module:function` of what a handler does before the line that says it was handled. `worker` are
     arguments of Worker, `options` figures for the behaviour, `bus` arguments of Bus. `starts`: also note every
-    attempt when it begins.
+    attempt when it begins. `vitals`: workers note their own RSS, files and tasks. `program`: the module that a
+    worker process runs.
     """
 
     url: str
@@ -48,6 +49,12 @@ class Scene:
     worker: Mapping[str, Any] = field(default_factory=dict[str, Any])
     bus: Mapping[str, Any] = field(default_factory=dict[str, Any])
     starts: bool = False
+    vitals: bool = False
+    program: str = "tests.chaos.worker"
+
+    def vitals_of(self, owner: str) -> Path:
+        """Where a worker notes its vital signs."""
+        return Path(self.folder, f"{owner}.vitals")
 
     @property
     def handled(self) -> Path:

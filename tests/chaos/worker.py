@@ -17,7 +17,7 @@ from eventwire.handler import Handler
 from eventwire.transport import Consumer, TopicPartition
 from eventwire.worker import Worker
 from shop.orders.v1.orders_pb2 import OrderPlaced
-from tests.chaos import mutants
+from tests.chaos import mutants, vitals
 from tests.chaos.journal import NOWHERE, Appender, Handling, Kind, Step
 from tests.chaos.scene import Scene, step_of
 
@@ -65,6 +65,10 @@ class Observed(Worker):
         await super()._revoked(partitions)
         self._holds.update(partitions)
 
+    async def _drain(self, seconds: float) -> None:
+        logging.getLogger(__name__).info("stopping")
+        await super()._drain(seconds)
+
     async def _work(self, consumers: Sequence[Consumer]) -> None:
         self._log.handling(Handling(Kind.JOINED, self._owner, 0, NOWHERE, -1, -1, 0, 0, 0.0))
         await super()._work(consumers)
@@ -79,7 +83,21 @@ def main(path: str, owner: str) -> None:
 
 
 async def _run(scene: Scene, owner: str, log: Appender) -> None:
-    await Observed(scene, owner, log).run()
+    worker = Observed(scene, owner, log)
+    if not scene.vitals:
+        return await worker.run()
+    watching = asyncio.create_task(_watch(worker, scene.vitals_of(owner)))
+    try:
+        await worker.run()
+    finally:
+        watching.cancel()
+    return None
+
+
+async def _watch(worker: Worker, path: Path) -> None:
+    while True:
+        vitals.append(path, vitals.sample(len(asyncio.all_tasks()), worker._lanes.waiting))
+        await asyncio.sleep(vitals.EVERY)
 
 
 if __name__ == "__main__":

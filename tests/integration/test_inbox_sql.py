@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -246,6 +246,23 @@ async def test_a_timeout_rolls_back(database: Database) -> None:
     assert await database.charges() == ["a"]
 
 
+async def test_what_swallows_its_cancellation_is_rolled_back(database: Database) -> None:
+    calls: list[str] = []
+
+    async def swallow_at_first(event: Placed, _: Context) -> None:
+        calls.append(event.order_id)
+        if len(calls) == 1:
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+    inbox = SqlInbox(database.engine, table=database.inbox_table)
+    async with working(Billing(swallow_at_first), inbox, seconds=0.5) as (orders, worker):
+        await publish(orders, "a")
+        await settled(worker, 1)
+        assert (worker.counts.handled, worker.counts.retried) == (1, 1)
+    assert await database.charges() == ["a"]
+
+
 async def test_a_thread_that_outlives_its_timeout_commits_once(database: Database) -> None:
     go, calls = threading.Event(), 0
 
@@ -387,6 +404,17 @@ async def test_a_missing_table_is_told_at_the_start(database: Database) -> None:
     with pytest.raises(ConfigurationError, match=r"nowhere is not in the database.*migrations"):
         async with working(Billing(), inbox):
             pass
+
+
+@pytest.mark.parametrize("kind", ["async", "sync"])
+async def test_an_engine_that_cannot_roll_back_is_refused(database: Database, kind: str) -> None:
+    made = database.engine if kind == "async" else database.sync
+    source = made.execution_options(isolation_level="AUTOCOMMIT")
+    handler = Billing() if kind == "async" else SyncBilling()
+    with pytest.raises(ConfigurationError, match="does not roll back"):
+        async with working(handler, SqlInbox(source, table=database.inbox_table)):
+            pass
+    assert await database.remembered() == 0
 
 
 async def test_create_makes_the_table_once(database: Database) -> None:

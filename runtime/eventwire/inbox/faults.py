@@ -24,6 +24,10 @@ _SQLITE = frozenset(
 )
 
 
+_IN_THE_WAY = frozenset({"40001", "40P01", "55P03"})
+"""Serialization failure, deadlock, lock not available."""
+
+
 def transient(error: BaseException) -> bool:
     """Whether another attempt may succeed though nothing is mended in the handler or the event.
 
@@ -41,6 +45,14 @@ def transient(error: BaseException) -> bool:
     if (code := getattr(error.orig, "sqlite_errorcode", None)) is not None:
         return (code & 0xFF) in _SQLITE
     return isinstance(error, OperationalError | InterfaceError)
+
+
+def in_the_way(error: BaseException) -> bool:
+    """Whether a transient error is another transaction's: a deadlock, a serialization failure, a lock."""
+    origin = error.orig if isinstance(error, DBAPIError) else None
+    if state := _sqlstate(origin):
+        return state in _IN_THE_WAY
+    return (getattr(origin, "sqlite_errorcode", 0) & 0xFF) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def _sqlstate(error: BaseException | None) -> str | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eventwire.errors import ConfigurationError, Undecodable
 from eventwire.keys import encode_key
+from eventwire.middleware.delayed import origin_of
 from eventwire.policy import WireFormat
 from eventwire.topic import Topic
 from eventwire.transport import Features
@@ -70,6 +71,9 @@ def _id_in_the_event(context: Context) -> bytes | None:
 
 
 def _place(context: Context) -> bytes:
+    partition, offset = origin_of(context)
+    if offset:
+        return f"{context.topic.name}/{partition}/{offset}".encode()
     if context.offset is None:
         raise Undecodable(
             f"topic {context.topic.name}: the message carries no id, and its place in a log is not known either, so "

@@ -9,10 +9,14 @@ from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, cast
 
-from redis.asyncio import Redis
+from eventwire.errors import ConfigurationError, InboxBusy, InboxUnavailable, MissingDriver
+
+try:
+    from redis.asyncio import Redis
+except ModuleNotFoundError as error:
+    raise MissingDriver("RedisInbox needs redis-py: pip install 'eventwire[redis-inbox]'") from error
 from redis.exceptions import RedisError
 
-from eventwire.errors import ConfigurationError, InboxBusy, InboxUnavailable
 from eventwire.handler import AnyHandler
 from eventwire.inbox.base import Handle
 from eventwire.inbox.key import InboxKey
@@ -88,7 +92,7 @@ class RedisInbox:
             )
         self._owned = isinstance(client, str)
         self._redis = _client(client) if isinstance(client, str) else client
-        self._store = _Store(self._redis)
+        self._store = Store(self._redis)
         self._unsure: dict[str, str] = {}
         self._lease = lease
         self._retention = retention
@@ -113,7 +117,7 @@ class RedisInbox:
     async def once(self, key: InboxKey, context: Context, handle: Handle) -> bool:
         """See Inbox.once."""
         name = self._prefix + key.digest
-        lease = _Lease(self._store, name, self._unsure.pop(name, None), self._lease, self._retention)
+        lease = Lease(self._store, name, self._unsure.pop(name, None), self._lease, self._retention)
         try:
             if not await self._take(lease, context):
                 return False
@@ -136,7 +140,7 @@ class RedisInbox:
         if len(self._unsure) > _UNSURE:
             del self._unsure[next(iter(self._unsure))]
 
-    async def _take(self, lease: _Lease, context: Context) -> bool:
+    async def _take(self, lease: Lease, context: Context) -> bool:
         """Whether it is ours now; False when the event was handled. Waiting ends when the worker stops."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._patience
@@ -149,7 +153,7 @@ class RedisInbox:
         return found
 
 
-class _Store:
+class Store:
     """Redis, asked within bounds. Raises InboxUnavailable."""
 
     def __init__(self, redis: Redis) -> None:
@@ -171,10 +175,10 @@ class _Store:
             raise InboxUnavailable(f"Redis: {type(error).__name__}: {str(error)[:200]}") from error
 
 
-class _Lease:
+class Lease:
     """One attempt's hold of an event's key, known by a token of its own."""
 
-    def __init__(self, store: _Store, name: str, token: str | None, lease: float, retention: float) -> None:
+    def __init__(self, store: Store, name: str, token: str | None, lease: float, retention: float) -> None:
         self._store = store
         self._name = name
         self.token = token or f"held:{secrets.token_hex(16)}"

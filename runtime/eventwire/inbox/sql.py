@@ -5,22 +5,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import secrets
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import sqlalchemy
-from sqlalchemy import Engine, Table
+from eventwire.errors import ConfigurationError, InboxBusy, InboxUnavailable, MissingDriver
+
+try:
+    import sqlalchemy
+except ModuleNotFoundError as error:
+    raise MissingDriver("SqlInbox needs SQLAlchemy: pip install 'eventwire[inbox]'") from error
+from sqlalchemy import Engine, Insert, Table, delete
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
 
-from eventwire.errors import ConfigurationError, InboxUnavailable
 from eventwire.handler import AnyHandler
 from eventwire.inbox.base import Handle
-from eventwire.inbox.faults import transient
+from eventwire.inbox.faults import in_the_way, transient
 from eventwire.inbox.key import InboxKey
 from eventwire.inbox.purge import purge_batch
-from eventwire.inbox.table import inbox_table
+from eventwire.inbox.table import inbox_table, insertion, selection
 from eventwire.inbox.transactions import AsyncTransactions, SyncTransactions
 
 if TYPE_CHECKING:
@@ -48,7 +54,8 @@ class SqlInbox:
     a worker's process removes what is older. `patience`: seconds that a second delivery waits before it raises
     InboxBusy.
 
-    Errors that are the database's and not the event's (`transient`) become InboxUnavailable, which uses up no attempt.
+    Errors that are the database's and not the event's (`transient`) become InboxUnavailable, those of transactions
+    that are in each other's way (deadlock, serialization failure) InboxBusy. Neither uses up an attempt.
     """
 
     def __init__(
@@ -83,13 +90,15 @@ class SqlInbox:
             return await self._transactions.once(self._table, key, context, handle)
         except Exception as error:
             if transient(error):
-                raise InboxUnavailable(f"the database: {_shown(error)}") from error
+                kind = InboxBusy if in_the_way(error) else InboxUnavailable
+                raise kind(f"the database: {_shown(error)}") from error
             raise
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncGenerator[None]:
         """See Inbox.lifespan."""
         await self._require_table()
+        await self._require_rollback()
         purging = asyncio.create_task(self._purge_regularly(), name="eventwire inbox purge")
         try:
             yield
@@ -135,6 +144,19 @@ class SqlInbox:
                 "migrations, or `await inbox.create()` once"
             )
 
+    async def _require_rollback(self) -> None:
+        """An engine in AUTOCOMMIT would keep the row of a failed attempt, and the event would be skipped."""
+        probe = InboxKey("", "", b"", "probe", secrets.token_bytes(16))
+        with suppress(_RollBack):
+            await self._transactions.run(partial(_insert_and_fail, insertion(self._table, probe)))
+        found = selection(self._table, probe)
+        if await self._transactions.run(lambda session: session.scalar(found)) is not None:
+            own = self._table.c.digest == probe.digest
+            await self._transactions.run(lambda session: session.execute(delete(self._table).where(own)))
+            raise ConfigurationError(
+                "the inbox's engine does not roll back (isolation level AUTOCOMMIT?): give it one with transactions"
+            )
+
     async def _purge_regularly(self) -> None:
         while self._retention is not None:
             await asyncio.sleep(self._purge_every * random.uniform(0.5, 1.0))  # noqa: S311  spreads the processes
@@ -146,6 +168,15 @@ class SqlInbox:
                 )
             else:
                 _log.debug("inbox %s: %d rows purged", self._table.fullname, removed)
+
+
+class _RollBack(Exception):
+    """Ends a transaction."""
+
+
+def _insert_and_fail(statement: Insert, session: Session) -> None:
+    session.execute(statement)
+    raise _RollBack
 
 
 def _transactions(

@@ -37,7 +37,7 @@ class Attempt:
     """One attempt's use of a session. For the thread, or the greenlet, that uses the session."""
 
     def __init__(self, session: Session, table: Table, key: InboxKey) -> None:
-        self._session = session
+        self.session = session
         self._table = table
         self._key = key
         self._committing = False
@@ -47,12 +47,12 @@ class Attempt:
     def begin(self) -> bool:
         """Note the event as handled; False when it was. Waits for a transaction that has noted it and not ended."""
         try:
-            self._session.execute(insertion(self._table, self._key))
+            self.session.execute(insertion(self._table, self._key))
         except IntegrityError:
             self.fresh = False
         else:
             self.fresh = True
-            event.listen(self._session, "before_commit", self._refuse)
+            event.listen(self.session, "before_commit", self._refuse)
         return self.fresh
 
     def commit(self) -> None:
@@ -60,14 +60,14 @@ class Attempt:
 
         PostgreSQL answers the COMMIT of a failed transaction with a rollback and no error, hence the look.
         """
-        if self._session.scalar(selection(self._table, self._key)) is None:
+        if self.session.scalar(selection(self._table, self._key)) is None:
             raise HandlerError(_ROLLED_BACK)
         self._committing = True
-        self._session.commit()
+        self.session.commit()
 
     def run(self, work: Callable[[], None]) -> None:
         """The whole attempt, in a handler's thread."""
-        with self._session:
+        with self.session:
             if self.begin():
                 work()
                 self.commit()
@@ -89,7 +89,7 @@ class AsyncTransactions:
 
     async def once(self, table: Table, key: InboxKey, context: Context, handle: Handle) -> bool:
         """See Inbox.once."""
-        async with self._session() as session:
+        async with self.session() as session:
             attempt = Attempt(session.sync_session, table, key)
             if not await self._begin(session, attempt):
                 return False
@@ -101,7 +101,7 @@ class AsyncTransactions:
 
     async def run(self, work: Callable[[Session], T]) -> T:
         """Do something else in a transaction of its own."""
-        async with self._session() as session, session.begin():
+        async with self.session() as session, session.begin():
             return await session.run_sync(work)
 
     async def _begin(self, session: AsyncSession, attempt: Attempt) -> bool:
@@ -119,7 +119,7 @@ class AsyncTransactions:
             raise InboxUnavailable(f"no connection to the database within {self._patience:g} s") from error
 
     @asynccontextmanager
-    async def _session(self) -> AsyncGenerator[AsyncSession]:
+    async def session(self) -> AsyncGenerator[AsyncSession]:
         """SQLite has one writer: in turn, none waits so long for the lock of the others that it gives up."""
         session: AsyncSession = self._sessions()
         async with session:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import Any
 
@@ -25,6 +26,13 @@ class Once(Middleware):
     async def on_handle(self, context: Context, call_next: HandleNext) -> None:
         """Handle, or skip. Raises InboxUnavailable."""
         attempt = context.for_attempt()
-        if not await self._inbox.once(key_of(context), attempt, partial(call_next, attempt)):
+        if not await self._inbox.once(key_of(context), attempt, partial(_handle, attempt, call_next)):
             context.duplicate = True
             self._counts.duplicates += 1
+
+
+async def _handle(attempt: Context, call_next: HandleNext) -> None:
+    """A handler that swallowed its cancellation has not finished: what it did must not be kept."""
+    await call_next(attempt)
+    if (task := asyncio.current_task()) is not None and task.cancelling():
+        raise asyncio.CancelledError

@@ -18,8 +18,8 @@ from eventwire.policy import RetryPolicy
 from eventwire.topic import Event
 
 _log = logging.getLogger("eventwire.retry")
-_BUSY = 0.1
-"""Seconds until an event that is being handled elsewhere is tried again."""
+_BUSY = 0.2
+"""Seconds to leave the way to another delivery."""
 
 
 Postpone: TypeAlias = Callable[[Context, float], Awaitable[bool]]
@@ -40,7 +40,7 @@ class Attempts(Middleware):
 
     Errors of reading and Reject are never tried again. A transient fault is no attempt: the breaker pauses everything
     and the event is tried again, for as long as it takes. But where other events of its type are handled meanwhile, it
-    is the event's own fault (a call that only this event makes too slow), and counts.
+    is the event's own fault (a call that only this event makes too slow), and counts. InboxBusy is neither.
     """
 
     def __init__(
@@ -80,6 +80,12 @@ class Attempts(Middleware):
             if breaker.troubled:
                 breaker.ended(context)
 
+    async def _make_way(self, context: Context, error: InboxBusy) -> None:
+        """Another delivery is in the way: nothing is out of reach and nothing failed, so only this one waits."""
+        self._breaker.ended(context)
+        _log.info("%s of %s waits in group %s: %s", context.id, context.topic.name, context.group, error)
+        await context.sleep(_BUSY * (0.5 + random.random()))  # noqa: S311  spreads retries, no secret
+
     def _counts_as_attempt(self, context: Context, error: Exception, handled: int | None) -> bool:
         """Tell the breaker. `handled`: how many of its type had been handled when the event failed before."""
         if isinstance(error, Retry | InboxBusy):
@@ -93,8 +99,8 @@ class Attempts(Middleware):
         """Wait for the next attempt; for one that is none the breaker's wait comes first. Whether to go on here."""
         if not counted:
             self._counts.transient += 1
-            if self._breaker.why is None:
-                await context.sleep(_BUSY)
+            if isinstance(error, InboxBusy):
+                await self._make_way(context, error)
             context.parse()
             return True
         seconds = self._seconds(context, error)

@@ -11,7 +11,20 @@ from typing import Any
 
 import pytest
 
-from eventwire import Bus, ConfigurationError, Context, Handler, HandlerError, Topic, WireFormat, Worker
+from eventwire import (
+    Bus,
+    ConfigurationError,
+    Context,
+    Handler,
+    HandlerError,
+    Ordering,
+    RetryMode,
+    RetryPolicy,
+    Topic,
+    WireFormat,
+    Worker,
+)
+from eventwire.inbox import Handle, InboxKey
 from tests.unit.inbox.remembering import RememberingInbox
 from tests.unit.shop import (
     ORDERS,
@@ -170,23 +183,21 @@ ACCEPTS_PLAIN = replace(ORDERS, accept=(WireFormat.PLAIN,))
 WITH_IDS = replace(PLAIN, events=tuple(replace(event, id=event.key) for event in ORDERS.events))
 
 
-def handler_of(topic: Topic[Any]) -> tuple[Handler, list[Context]]:
+def handler_of(topic: Topic[Any]) -> Handler:
     class Generated(Handler, topic=topic):
         async def on_placed(self, event: Placed, context: Context) -> None:
             """Placed."""
 
-    seen: list[Context] = []
-
     class Own(Generated):
         async def on_placed(self, event: Placed, context: Context) -> None:
-            seen.append(context)
+            """Nothing: the inbox is asked."""
 
-    return Own(), seen
+    return Own()
 
 
 @pytest.mark.parametrize("topic", [PLAIN, ACCEPTS_PLAIN])
 def test_a_worker_does_not_start_where_messages_may_carry_no_id(topic: Topic[Any]) -> None:
-    handler, _ = handler_of(topic)
+    handler = handler_of(topic)
     bus = Bus("amqp://localhost")
     with pytest.raises(
         ConfigurationError, match=r"topic shop.v1: .*PLAIN.*`id_field` on every event .shop.v1.Pl"
@@ -194,12 +205,12 @@ def test_a_worker_does_not_start_where_messages_may_carry_no_id(topic: Topic[Any
         Worker(bus, handler, group="billing", inbox=RememberingInbox())
     Worker(bus, handler, group="billing")
     Worker(Bus("memory://"), handler, group="billing", inbox=RememberingInbox())
-    Worker(bus, handler_of(WITH_IDS)[0], group="billing", inbox=RememberingInbox())
+    Worker(bus, handler_of(WITH_IDS), group="billing", inbox=RememberingInbox())
 
 
 async def keys_of(topic: Topic[Any], *events: Placed) -> list[bytes]:
     inbox = RememberingInbox()
-    handler, _ = handler_of(topic)
+    handler = handler_of(topic)
     async with Bus("memory://") as bus, Worker(bus, handler, group="billing", inbox=inbox) as worker:
         for event in events:
             await bus.publish(topic, event)
@@ -212,6 +223,27 @@ async def test_plain_messages_are_known_by_their_place_in_the_log() -> None:
     place, _, offset = first.rpartition(b"/")
     assert place.startswith(b"shop.v1/")
     assert (offset, second) == (b"0", place + b"/1")
+
+
+async def test_what_waited_in_a_retry_topic_has_its_first_key() -> None:
+    delayed = RetryPolicy(RetryMode.DELAYED, max_attempts=3, initial_backoff=0.01, max_backoff=0.02)
+    inbox, failures = RememberingInbox(), iter([True, True, False])
+    handler = handler_of(replace(PLAIN, ordering=Ordering.NONE, retry=delayed))
+
+    async def once(key: InboxKey, context: Context, handle: Handle) -> bool:
+        inbox.asked.append(key)
+        if next(failures):
+            raise ValueError("not yet")
+        return True
+
+    inbox.once = once  # type: ignore[method-assign]
+    async with Bus("memory://") as bus, Worker(bus, handler, group="billing", inbox=inbox) as worker:
+        await bus.publish(handler.eventwire_entries["on_placed"].topic, Placed("1"))
+        await settled(worker, 3)
+        assert (worker.counts.handled, worker.counts.postponed) == (1, 2)
+    assert len({*inbox.asked}) == 1
+    assert inbox.asked[0].id.startswith(b"shop.v1/")
+    assert inbox.asked[0].topic == "shop.v1"
 
 
 async def test_plain_messages_with_an_id_field_are_known_by_it() -> None:

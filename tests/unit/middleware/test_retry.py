@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventwire import BreakerPolicy, Context, Reject, Retry, RetryPolicy, Undecodable, WorkerStopped
+from eventwire import (
+    BreakerPolicy,
+    Context,
+    InboxBusy,
+    InboxUnavailable,
+    Reject,
+    Retry,
+    RetryPolicy,
+    Undecodable,
+    WorkerStopped,
+)
 from eventwire.counts import Counts
 from eventwire.middleware.backoff import backoff
 from eventwire.middleware.breaker import Breaker
@@ -123,3 +133,27 @@ async def test_an_event_that_waits_elsewhere_is_done_with_here() -> None:
     handler = Failing(*[KeyError()] * 4)
     await Attempts(POLICY, Counts(), Breaker(QUICK), elsewhere).on_handle(context(NoSleep()), handler)
     assert (handler.calls, waits) == (1, [1])
+
+
+async def test_another_delivery_in_the_way_is_no_attempt_and_no_trouble() -> None:
+    sleeper, counts, breaker = NoSleep(), Counts(), Breaker(QUICK)
+    handler, there = Failing(*[InboxBusy("another delivery")] * 9), context(sleeper)
+    await Attempts(POLICY, counts, breaker).on_handle(there, handler)
+    assert (handler.calls, there.attempt, counts.transient, counts.retried) == (10, 1, 9, 0)
+    assert all(0.1 <= seconds <= 0.3 for seconds in sleeper.slept)
+    assert not breaker.troubled
+
+
+async def test_an_inbox_out_of_reach_opens_the_breaker() -> None:
+    counts, breaker, there = Counts(), Breaker(QUICK), context(NoSleep())
+    seen: list[str | None] = []
+
+    async def handler(_: Context) -> None:
+        seen.append(breaker.why)
+        if len(seen) < 3:
+            raise InboxUnavailable("Redis: gone")
+
+    await Attempts(POLICY, counts, breaker).on_handle(there, handler)
+    assert (there.attempt, counts.transient) == (1, 2)
+    assert seen == [None, *["InboxUnavailable: Redis: gone"] * 2]
+    assert breaker.why is None
