@@ -54,7 +54,7 @@ def url(broker: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The broker's URL, with leases and sessions so short that a killed member is missed within seconds."""
     match broker:
         case "memory":
-            return f"memory://{request.node.name}"
+            return f"memory://{tmp_path.name}"
         case "sqlite":
             return f"sqlite:///{tmp_path / 'chaos.db'}{_SQLITE}"
         case "kafka":

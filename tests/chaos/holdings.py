@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+import socket
 import sys
 from pathlib import Path
 
@@ -27,3 +28,16 @@ def descriptors() -> int:
 def tasks() -> int:
     """Tasks of the running loop, the caller's included."""
     return len(asyncio.all_tasks())
+
+
+def connections(port: int) -> set[object]:
+    """Our ends of this process's TCP connections to a port."""
+    found: set[object] = set()
+    for name in os.listdir("/dev/fd"):  # noqa: PTH208 - names, no paths
+        try:
+            with socket.socket(fileno=os.dup(int(name))) as end:
+                if end.getpeername()[1] == port:
+                    found.add(end.getsockname())
+        except (OSError, TypeError, IndexError):
+            continue  # no socket, or one that is not connected, or of a family without ports
+    return found

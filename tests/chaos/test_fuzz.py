@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import groupby, islice
 from random import Random
@@ -15,13 +15,13 @@ import pytest
 from eventwire.bus import Bus
 from eventwire.context import Context
 from eventwire.dispatch import Policies, dead_letter_spec
-from eventwire.handler import Handler
 from eventwire.message import Message
 from eventwire.route import spec_of
 from eventwire.topic import Topic
 from eventwire.transport import Subscription, Transport
 from eventwire.worker import Worker
 from tests.chaos.fuzz import BINARY, HUGE, MARK, TOPICS, Payload, payloads
+from tests.chaos.handlers import handler_of
 from tests.chaos.holdings import rss
 from tests.chaos.report import Figures
 from tests.chaos.switches import sized
@@ -48,7 +48,7 @@ class Fates:
     def settled(self) -> int:
         return len(self.handled) + len(self.dead)
 
-    def handle(self, event: Any, context: Context) -> None:
+    async def handle(self, event: Any, context: Context) -> None:
         """What a handler may do with what it gets: look at all of it."""
         event.SerializeToString()
         str(event)
@@ -73,16 +73,6 @@ class Fates:
                 what = "readable, not handled" if payload.readable else "unreadable, reached a handler"
                 self.faults.append(f"{what}: {str(payload.message)[:300]}")
         assert not self.faults, f"{len(self.faults)} faults, first {self.faults[0]}"
-
-
-def handler_of(topic: Topic[Any], handle: Callable[[Any, Context], None]) -> Handler:
-    async def on(self: Handler, event: Any, context: Context) -> None:
-        handle(event, context)
-
-    table = {event.handler: on for event in topic.events}
-    generated = type("Generated", (Handler,), dict(table), topic=topic)
-    handler: Handler = type("Handles", (generated,), dict(table))()
-    return handler
 
 
 async def bury(transport: Transport, topic: Topic[Any], fates: Fates) -> None:
