@@ -51,6 +51,9 @@ class Book:
             self.interrupted += not done
         self.handled.add(step)
 
+    def idle(self) -> str:
+        return f"lost: {len(self.lost())} left, and no worker handles any"
+
     def lost(self) -> list[Step]:
         """Confirmed and not handled."""
         return [step for step in self.receipts if step not in self.handled]
@@ -123,7 +126,7 @@ async def cancelled_worker(scene: Scene, canceller: Canceller, book: Book, rng: 
     """A worker with a bus of its own, cancelled while it joins, works or settles. It must end."""
     task, handled = asyncio.create_task(worker_of(scene, book).run()), len(book.handled)
     if number % 4:
-        await until(lambda: len(book.handled) > handled or not book.lost(), 30, "a worker handles something")
+        await until(lambda: len(book.handled) > handled or not book.lost(), 20, book.idle)
     await asyncio.sleep(rng.random() * 0.1)
     task.cancel()
     done, _ = await asyncio.wait([task], timeout=30)
