@@ -196,7 +196,7 @@ async def forge(bus: Bus, topic: Topic[Any], rng: Random, number: int) -> Messag
     """A sound event with forged headers behind, or before, its own."""
     route = await bus.route(topic)
     message = route.write(OrderPlaced(order_id=f"k{number}"), None, f"id-{number}", None)
-    own = {"eventwire_key", "eventwire_tombstone"}  # refused on RabbitMQ, where they are written
+    own = {"eventwire_key", "eventwire_tombstone", "eventwire_attempt"}  # refused on RabbitMQ, where they are written
     extra = tuple(header for header in hostile.forged(rng) if header[0] not in own)
     message.headers = extra + message.headers if rng.random() < 0.5 else message.headers + extra
     return message
