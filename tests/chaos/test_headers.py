@@ -17,7 +17,7 @@ from eventwire.context import Context
 from eventwire.dispatch import Policies, dead_letter_spec
 from eventwire.errors import PublishError, PublishFailed
 from eventwire.message import Message, Receipt
-from eventwire.policy import RetryPolicy
+from eventwire.policy import BreakerPolicy, RetryPolicy
 from eventwire.route import spec_of
 from eventwire.topic import Topic
 from eventwire.transport import Consumer, Subscription, TopicSpec, Transport
@@ -170,7 +170,11 @@ async def test_forged_headers_skip_neither_retries_nor_the_dead_letter(
         tried[context.id] += 1
         raise ValueError("always")
 
-    async with Bus(url, declare=True) as bus, Worker(bus, handler_of(topic, fail), group="g") as worker:
+    breaker = BreakerPolicy(failures=10**9)  # that everything fails is the point
+    async with (
+        Bus(url, declare=True) as bus,
+        Worker(bus, handler_of(topic, fail), group="g", breaker=breaker) as worker,
+    ):
         transport = bus.transport(topic)
         sent = [forge(bus, topic, rng, number) for number in range(FORGED)]
         for message in await asyncio.gather(*sent):
