@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
 from eventwire.codecs import protobuf as codecs
 from eventwire.message import Message
 from eventwire.policy import DataFormat, UnknownEvents, WireFormat
 from eventwire.topic import Event, Topic
-from google.protobuf.message import DecodeError
 from shop.orders.v1.orders_eventwire import ORDERS
 from shop.orders.v1.orders_pb2 import OrderCancelled, OrderCompleted, OrderPlaced
 

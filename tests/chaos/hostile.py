@@ -23,21 +23,38 @@ _FORGED = (
     "eventwire_retry_due", "eventwire_retry_group", "eventwire_attempt", "eventwire_key", "eventwire_tombstone",
     "eventwire_anything", "attempt", "attempts", "x-retry-count", "ce_attempt", "ce_attempts",
 )  # fmt: skip
-_ATTRIBUTES = ("specversion", "type", "id", "source", "time", "dataschema", "subject", "correlationid", "Type", "")
+_ATTRIBUTES = (
+    "specversion",
+    "type",
+    "id",
+    "source",
+    "time",
+    "dataschema",
+    "subject",
+    "correlationid",
+    "Type",
+    "",
+)
 _PREFIXES = ("ce_", "cloudEvents_", "cloudEvents:", "ce-", "CE_")
 
 
 def message(dice: Random, topic: str, number: int) -> Message:
     """One hostile message; `number` makes its body unlike any other."""
     headers = dice.choices(_KINDS, _WEIGHTS)[0](dice)
-    made = Message(topic, b"%d" % number, b"k%d" % (number % 20), headers, "application/protobuf", f"id-{number}")
+    made = Message(
+        topic, b"%d" % number, b"k%d" % (number % 20), headers, "application/protobuf", f"id-{number}"
+    )
     match dice.randrange(12):
         case 0:
             made.key = dice.choice([b"\0", b"\xff" * 256, b"k" * 300, b"\r\n", b"x" * 20_000])
         case 1:
-            made.content_type = dice.choice(["a\r\nb: c", "\0", "\ud800", "x" * 300, "", "text/plain; charset=\xff"])
+            made.content_type = dice.choice(
+                ["a\r\nb: c", "\0", "\ud800", "x" * 300, "", "text/plain; charset=\xff"]
+            )
         case 2:
-            made.id = dice.choice(["a\r\nb: c", "\0", "\ud800", "i" * 300, "eventwire-without-id-1", " "]) + str(number)
+            made.id = dice.choice(
+                ["a\r\nb: c", "\0", "\ud800", "i" * 300, "eventwire-without-id-1", " "]
+            ) + str(number)
         case _:
             pass
     return made
@@ -59,7 +76,10 @@ def _values(dice: Random) -> Headers:
 def _random(dice: Random) -> Headers:
     """Any characters, any bytes."""
     return tuple(
-        ("".join(map(chr, dice.choices(range(0x600), k=dice.randrange(9)))), dice.randbytes(dice.randrange(50)))
+        (
+            "".join(map(chr, dice.choices(range(0x600), k=dice.randrange(9)))),
+            dice.randbytes(dice.randrange(50)),
+        )
         for _ in range(dice.randrange(6))
     )
 
@@ -84,7 +104,8 @@ def _forged(dice: Random) -> Headers:
 
 def _attributes(dice: Random) -> Headers:
     return tuple(
-        (dice.choice(_PREFIXES) + dice.choice(_ATTRIBUTES), dice.choice(_TEXTS)) for _ in range(dice.randrange(1, 6))
+        (dice.choice(_PREFIXES) + dice.choice(_ATTRIBUTES), dice.choice(_TEXTS))
+        for _ in range(dice.randrange(1, 6))
     )
 
 

@@ -26,7 +26,9 @@ from tests.chaos.waiting import until
 
 EVENTS = sized(400, 4_000)
 FETCHES = sized(250, 4_000)
-WORKERS = sized({"memory": 8, "sqlite": 8, "kafka": 3, "amqp": 5}, {"memory": 300, "sqlite": 60, "kafka": 15, "amqp": 60})
+WORKERS = sized(
+    {"memory": 8, "sqlite": 8, "kafka": 3, "amqp": 5}, {"memory": 300, "sqlite": 60, "kafka": 15, "amqp": 60}
+)
 """How many workers are cancelled: a member of a Kafka group takes a second to join."""
 TIMEOUT = 0.02
 BATCH = 20
@@ -152,7 +154,9 @@ class Reader:
     async def fetch(self) -> None:
         """Once, perhaps in vain."""
         try:
-            self._take(await self._canceller.run("fetch", self.consumer.fetch(self._rng.randrange(1, 6)), 0.003))
+            self._take(
+                await self._canceller.run("fetch", self.consumer.fetch(self._rng.randrange(1, 6)), 0.003)
+            )
             if self._rng.random() < 0.1:
                 await self._canceller.run("flush", self.consumer.flush())
         except Cancelled:
@@ -166,7 +170,9 @@ class Reader:
                     self._take(await self.consumer.fetch(100))
         except TimeoutError:
             left = due - self.seen.keys()
-            raise AssertionError(f"lost by a cancelled fetch: {len(left)}, first {sorted(left)[:5]}") from None
+            raise AssertionError(
+                f"lost by a cancelled fetch: {len(left)}, first {sorted(left)[:5]}"
+            ) from None
 
     def _take(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:

@@ -87,7 +87,9 @@ async def bury(transport: Transport, topic: Topic[Any], fates: Fates) -> None:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.bar(9, "fuzzed payloads: random, flipped, cut, spliced, nested 101 deep, mistyped, empty, 16 MiB")
+@pytest.mark.bar(
+    9, "fuzzed payloads: random, flipped, cut, spliced, nested 101 deep, mistyped, empty, 16 MiB"
+)
 @pytest.mark.parametrize("broker", ["memory"], indirect=True)
 async def test_every_payload_is_handled_or_in_the_dead_letter(
     broker: str, rng: Random, figures: Figures, caplog: pytest.LogCaptureFixture
@@ -100,13 +102,17 @@ async def test_every_payload_is_handled_or_in_the_dead_letter(
             for payload in batch:
                 await transport.publish(SPECS[payload.message.topic], payload.message)
             published += len(batch)
-            await until(lambda: fates.settled >= published, 20, lambda: f"{fates.settled} of {published} settled")
+            await until(
+                lambda: fates.settled >= published, 20, lambda: f"{fates.settled} of {published} settled"
+            )
             fates.check(batch)
             base = base or (rss() if published >= WARM_UP else 0)
         grown = rss() - base
     figures.events = published
     figures.faults = f"{published:,} payloads, {HUGE_ONES} of 16 MiB"
-    figures.note(f"{len(fates.handled):,} handled, {len(fates.dead):,} in the dead letter, RSS +{grown >> 20} MiB")
+    figures.note(
+        f"{len(fates.handled):,} handled, {len(fates.dead):,} in the dead letter, RSS +{grown >> 20} MiB"
+    )
     assert fates.settled == published == PAYLOADS
     assert worker.counts.handled == len(fates.handled) > PAYLOADS // 20, "hardly anything was handled"
     assert grown < GROWTH + BROKER, f"RSS: {grown >> 20} MiB more than after {WARM_UP} payloads"

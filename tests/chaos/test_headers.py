@@ -108,10 +108,16 @@ async def take(consumer: Consumer, count: int) -> list[Message]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.bar(10, "hostile headers: CRLF, NUL, no UTF-8, 64 KiB, 2,000 keys, repeated, forged, broker's own")
+@pytest.mark.bar(
+    10, "hostile headers: CRLF, NUL, no UTF-8, 64 KiB, 2,000 keys, repeated, forged, broker's own"
+)
 @BROKERS
 async def test_hostile_headers_come_back_or_are_refused(url: str, rng: Random, figures: Figures) -> None:
-    spec, tally, port = TopicSpec(f"hostile.{rng.getrandbits(32):x}", partitions=2, ordered=True), Tally(), port_of(url)
+    spec, tally, port = (
+        TopicSpec(f"hostile.{rng.getrandbits(32):x}", partitions=2, ordered=True),
+        Tally(),
+        port_of(url),
+    )
     async with transport_of(url) as transport:
         await transport.declare([spec], ["g"])
         consumer = await transport.subscribe(Subscription("g", (spec,)))
@@ -126,7 +132,9 @@ async def test_hostile_headers_come_back_or_are_refused(url: str, rng: Random, f
         await consumer.close()
     figures.events = MESSAGES
     figures.faults = f"{MESSAGES:,} hostile messages"
-    figures.note(f"{tally.confirmed:,} came back whole, {sum(tally.refused.values()):,} refused, {len(closed)} connections closed")
+    figures.note(
+        f"{tally.confirmed:,} came back whole, {sum(tally.refused.values()):,} refused, {len(closed)} connections closed"
+    )
     assert not closed, f"connections closed by a header: {closed}"
     assert tally.confirmed > MESSAGES // 4
     assert tally.confirmed + sum(tally.refused.values()) == MESSAGES
@@ -200,7 +208,11 @@ async def forge(bus: Bus, topic: Topic[Any], rng: Random, number: int) -> Messag
     """A sound event with forged headers behind, or before, its own."""
     route = await bus.route(topic)
     message = route.write(OrderPlaced(order_id=f"k{number}"), None, f"id-{number}", None)
-    own = {"eventwire_key", "eventwire_tombstone", "eventwire_attempt"}  # refused on RabbitMQ, where they are written
+    own = {
+        "eventwire_key",
+        "eventwire_tombstone",
+        "eventwire_attempt",
+    }  # refused on RabbitMQ, where they are written
     extra = tuple(header for header in hostile.forged(rng) if header[0] not in own)
     message.headers = extra + message.headers if rng.random() < 0.5 else message.headers + extra
     return message

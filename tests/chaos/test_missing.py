@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import aio_pika
@@ -17,7 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from eventwire.bus import Bus
 from eventwire.context import Context
-from eventwire.errors import BrokerError, EventwireError, PublishError, TopicMissing
+from eventwire.errors import BrokerError, PublishError, TopicMissing
 from eventwire.transport import TopicSpec
 from eventwire.transports.amqp import names
 from eventwire.transports.kafka.names import kafka_name
@@ -136,7 +135,9 @@ async def test_what_is_deleted_in_use_is_told_and_mended(
         await until(
             lambda: worker.done() or (bool(confirmed) and confirmed <= seen.steps),
             LOUD,
-            lambda: f"healing, or an error: publishes gave {errors}, confirmed and not handled {confirmed - seen.steps}",
+            lambda: (
+                f"healing, or an error: publishes gave {errors}, confirmed and not handled {confirmed - seen.steps}"
+            ),
         )
         told, failure = time.monotonic() - began, worker.exception() if worker.done() else None
         assert worker.done() == isinstance(failure, BrokerError), f"it ended with {failure!r}, no BrokerError"
@@ -184,7 +185,11 @@ async def mended(scene: Scene) -> None:
 @pytest.mark.bar(20, "topic, group or dead letter that was never declared")
 @pytest.mark.parametrize(
     "broker",
-    ["sqlite", pytest.param("kafka", marks=pytest.mark.server), pytest.param("amqp", marks=pytest.mark.server)],
+    [
+        "sqlite",
+        pytest.param("kafka", marks=pytest.mark.server),
+        pytest.param("amqp", marks=pytest.mark.server),
+    ],
     indirect=True,
 )
 async def test_what_was_never_declared_is_told_at_once(url: str, tmp_path: Path, figures: Figures) -> None:

@@ -102,7 +102,9 @@ async def refused(url: str) -> str:
 
 
 @pytest.mark.server
-@pytest.mark.bar(15, "a real server's certificate: of an unknown authority, for another host; plaintext and TLS mixed up")
+@pytest.mark.bar(
+    15, "a real server's certificate: of an unknown authority, for another host; plaintext and TLS mixed up"
+)
 @BROKERS
 async def test_a_server_that_cannot_be_verified_is_refused(
     broker: str, secure: servers.Server, authority: Authority, figures: Figures
@@ -112,14 +114,19 @@ async def test_a_server_that_cannot_be_verified_is_refused(
     cases = {
         dialect.url(tls): f"`{dialect.authority}=FILE`",
         dialect.url(tls, f"{dialect.authority}={authority.other}"): f"`{dialect.authority}=FILE`",
-        dialect.url(tls.replace("localhost", "127.0.0.1"), known): "by a name that the broker's certificate has",
+        dialect.url(
+            tls.replace("localhost", "127.0.0.1"), known
+        ): "by a name that the broker's certificate has",
         dialect.url(tls, secure=False): f"use `{dialect.secure}://`",
         dialect.url(plain, known): f"or `{dialect.plain}://`",
     }
     for url, advice in cases.items():
         text = await refused(url)
         assert advice in text, f"says not what to do: {text}"
-    figures.events, figures.faults = len(cases), f"{len(cases)} wrong servers, all refused within {TIMEOUT:g} s"
+    figures.events, figures.faults = (
+        len(cases),
+        f"{len(cases)} wrong servers, all refused within {TIMEOUT:g} s",
+    )
 
 
 @pytest.mark.server
@@ -134,7 +141,9 @@ async def test_a_server_that_can_be_verified_carries_events(
     assert "verified" not in caplog.text
     with caplog.at_level(logging.WARNING):
         await carried(Scene(dialect.url(tls, dialect.unverified), str(tmp_path)))
-    assert any("verified" in record.getMessage() for record in caplog.records if record.name.startswith("eventwire"))
+    assert any(
+        "verified" in record.getMessage() for record in caplog.records if record.name.startswith("eventwire")
+    )
     assert CANARY not in caplog.text
     figures.events, figures.faults = 2, "none"
 
@@ -153,7 +162,9 @@ async def carried(scene: Scene) -> None:
             await until(lambda: bool(seen), 30, "the event is handled")
 
 
-@pytest.mark.bar(15, "what a server gets to hear before it is refused: wrong authority, wrong host, expired, no TLS")
+@pytest.mark.bar(
+    15, "what a server gets to hear before it is refused: wrong authority, wrong host, expired, no TLS"
+)
 @BROKERS
 async def test_nothing_is_told_to_a_server_that_is_refused(
     broker: str, authority: Authority, figures: Figures

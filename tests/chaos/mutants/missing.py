@@ -40,7 +40,9 @@ def a_database_that_is_gone_is_written_on() -> None:
 def what_is_missing_is_made() -> None:
     """A bus declares whatever it is used for."""
 
-    async def sabotaged(self: Bus, transport: Transport, specs: Sequence[TopicSpec], groups: Sequence[str]) -> None:
+    async def sabotaged(
+        self: Bus, transport: Transport, specs: Sequence[TopicSpec], groups: Sequence[str]
+    ) -> None:
         await transport.declare(specs, groups)
 
     Bus._provide = sabotaged  # type: ignore[assignment, method-assign]
