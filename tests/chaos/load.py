@@ -97,6 +97,10 @@ class Load:
         self.slowest = max(self.slowest, time.monotonic() - began)
         return outcome is Outcome.OK
 
+    def handled(self, step: Step) -> bool:
+        """Whether it was handled."""
+        return step in self._seen
+
     async def settled(self, within: float = 60.0) -> None:
         """Wait until everything that was confirmed is handled. Raises Violation."""
         try:
