@@ -26,6 +26,7 @@ TRANSPORTS_MAY_USE = (
         "offsets",
         "partition",
         "policy",
+        "tls",
         "url",
     ),  # plain helpers without events
 )

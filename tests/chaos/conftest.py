@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+import os
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
@@ -11,8 +14,10 @@ import pytest
 from tests.chaos import mutants
 from tests.chaos.report import Figures, Recording
 from tests.chaos.switches import SEED, full, random_of, seed
+from tools import servers
+from tools.servers.process import free_ports
 
-_KAFKA = "?session_timeout_ms=4000&heartbeat_interval_ms=500&rebalance_timeout_ms=12000"
+KAFKA = "?session_timeout_ms=4000&heartbeat_interval_ms=500&rebalance_timeout_ms=12000"
 _SQLITE = "?lease=1&poll=0.01"
 _OUTCOME = pytest.StashKey[bool]()
 
@@ -54,11 +59,11 @@ def url(broker: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The broker's URL, with leases and sessions so short that a killed member is missed within seconds."""
     match broker:
         case "memory":
-            return f"memory://{request.node.name}"
+            return f"memory://{tmp_path.name}"
         case "sqlite":
             return f"sqlite:///{tmp_path / 'chaos.db'}{_SQLITE}"
         case "kafka":
-            return f"{request.getfixturevalue('kafka_server').url}{_KAFKA}"
+            return f"{request.getfixturevalue('kafka_server').url}{KAFKA}"
         case server:
             return str(request.getfixturevalue(f"{server}_server").url)
 
@@ -72,3 +77,41 @@ def figures(request: pytest.FixtureRequest) -> Iterator[Figures]:
     recording = Recording(Figures(request.node.nodeid, number, fault, broker))
     yield recording.figures
     recording.end(passed=request.node.stash.get(_OUTCOME, False))
+
+
+@dataclass(frozen=True)
+class Own:
+    """A server that a test may kill and suspend. Kafka sends who came by `urls["behind"]` on to `proxy`, a free port."""
+
+    server: servers.Server
+    proxy: int
+
+
+@pytest.fixture(scope="session")
+def own_kafka() -> Iterator[Own]:
+    (port,) = free_ports(1)
+    yield from _own(lambda: servers.kafka(options=servers.Options(advertised=port)), port)
+
+
+@pytest.fixture(scope="session")
+def own_amqp() -> Iterator[Own]:
+    (port,) = free_ports(1)
+    yield from _own(lambda: servers.rabbitmq(private=True), port)
+
+
+@pytest.fixture
+def own(broker: str, request: pytest.FixtureRequest) -> Own:
+    """The broker's own server, running and awake."""
+    found: Own = request.getfixturevalue(f"own_{broker}")
+    return found
+
+
+def _own(start: Callable[[], AbstractContextManager[servers.Server]], port: int) -> Iterator[Own]:
+    """As the fixtures of the whole tree: a laptop may lack a server, CI may not."""
+    try:
+        with start() as server:
+            yield Own(server, port)
+    except servers.Unavailable as missing:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"NOT RUN: {missing}")
+        pytest.skip(f"NOT RUN: {missing}")

@@ -13,9 +13,11 @@ folder. What was started is gone when the block ends, and also when this process
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 from . import docker, kafka_node, postgres_node, rabbitmq_node, redis_node
 from .errors import NotOurs, StartFailed, Unavailable
+from .options import Options, Tls
 from .server import Server
 
 KAFKA_URL = "EVENTWIRE_TEST_KAFKA_URL"
@@ -29,8 +31,10 @@ __all__ = [
     "POSTGRES_URL",
     "REDIS_URL",
     "NotOurs",
+    "Options",
     "Server",
     "StartFailed",
+    "Tls",
     "Unavailable",
     "kafka",
     "postgres",
@@ -39,20 +43,27 @@ __all__ = [
 ]
 
 
-def kafka(*, private: bool = False) -> AbstractContextManager[Server]:
+def kafka(*, private: bool = False, options: Options | None = None) -> AbstractContextManager[Server]:
     """Kafka, ready for clients when the block is entered. Raises Unavailable or StartFailed there.
 
-    `private` demands a process of our own, whatever the environment names: for tests that kill it.
+    `private` demands a process of our own, whatever the environment names: for tests that kill it. So do `options`.
     """
-    return _open(KAFKA_URL, "kafka", kafka_node.node, private)
+    return _open(
+        KAFKA_URL, "kafka", partial(kafka_node.node, options or Options()), private or options is not None
+    )
 
 
-def rabbitmq(*, private: bool = False) -> AbstractContextManager[Server]:
+def rabbitmq(*, private: bool = False, options: Options | None = None) -> AbstractContextManager[Server]:
     """RabbitMQ, ready for clients when the block is entered. Raises Unavailable or StartFailed there.
 
-    `private` demands a process of our own, whatever the environment names: for tests that kill it.
+    `private` demands a process of our own, whatever the environment names: for tests that kill it. So do `options`.
     """
-    return _open(AMQP_URL, "rabbitmq", rabbitmq_node.node, private)
+    return _open(
+        AMQP_URL,
+        "rabbitmq",
+        partial(rabbitmq_node.node, options or Options()),
+        private or options is not None,
+    )
 
 
 def postgres(*, private: bool = False) -> AbstractContextManager[Server]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .java import find_java
 from .maven import jars
+from .options import Options
 from .probe import kafka_ready
 from .process import Program, Supervised, environment, free_ports
 from .server import Node, Server
@@ -30,8 +31,10 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{broker}
+listeners=PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}{listeners}
+advertised.listeners=PLAINTEXT://127.0.0.1:{broker}{advertised}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,BEHIND:PLAINTEXT,TLS:SASL_SSL
+inter.broker.listener.name=PLAINTEXT
 log.dirs={folder}/data
 log.cleaner.dedupe.buffer.size=16777216
 auto.create.topics.enable=false
@@ -48,6 +51,14 @@ group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 """
 
+TLS = """\
+listener.name.tls.ssl.keystore.type=PEM
+listener.name.tls.ssl.keystore.location={folder}/keystore.pem
+listener.name.tls.sasl.enabled.mechanisms=PLAIN
+listener.name.tls.plain.sasl.jaas.config=\
+ org.apache.kafka.common.security.plain.PlainLoginModule required user_{user}="{password}";
+"""
+
 
 def fetch() -> tuple[Path, Path]:
     """`java` and the folder of jars; downloads the jars (44 MB) when they are not in the cache."""
@@ -56,21 +67,50 @@ def fetch() -> tuple[Path, Path]:
 
 
 @contextmanager
-def node() -> Generator[Server]:
+def node(options: Options) -> Generator[Server]:
     """A private node. Raises Unavailable and StartFailed."""
     java, libraries = fetch()
-    broker, controller = free_ports(2)
+    broker, controller, tls, behind = free_ports(4)
     with Supervised("kafka") as supervised:
-        folder = supervised.folder
-        properties = PROPERTIES.format(broker=broker, controller=controller, folder=folder)
-        (folder / "server.properties").write_text(properties)
+        folder, urls = supervised.folder, _urls(options, tls, behind)
+        properties = PROPERTIES.format(
+            broker=broker, controller=controller, folder=folder, **_listeners(options, tls, behind)
+        )
+        (folder / "server.properties").write_text(properties + _tls(options, folder))
         program = Program(
             ["sh", "-ec", _script(java, libraries, folder)], environment(), lambda: kafka_ready(broker)
         )
         ours = Node(supervised, program, START_WITHIN)
-        server = Server(f"kafka://127.0.0.1:{broker}", f"Apache Kafka {VERSION}", ours)
+        server = Server(f"kafka://127.0.0.1:{broker}", f"Apache Kafka {VERSION}", ours, urls)
         server.start()
         yield server
+
+
+def _urls(options: Options, tls: int, behind: int) -> dict[str, str]:
+    asked = {
+        "tls": f"kafka+ssl://localhost:{tls}" if options.tls else None,
+        "behind": f"kafka://127.0.0.1:{behind}" if options.advertised else None,
+    }
+    return {name: url for name, url in asked.items() if url}
+
+
+def _listeners(options: Options, tls: int, behind: int) -> dict[str, str]:
+    """What `listeners` and `advertised.listeners` have beside the plain ones. Certificates are for `localhost`."""
+    listeners, advertised = "", ""
+    if options.tls:
+        listeners += f",TLS://127.0.0.1:{tls}"
+        advertised += f",TLS://localhost:{tls}"
+    if options.advertised:
+        listeners += f",BEHIND://127.0.0.1:{behind}"
+        advertised += f",BEHIND://127.0.0.1:{options.advertised}"
+    return {"listeners": listeners, "advertised": advertised}
+
+
+def _tls(options: Options, folder: Path) -> str:
+    if (tls := options.tls) is None:
+        return ""
+    (folder / "keystore.pem").write_text(tls.key.read_text() + tls.certificate.read_text())
+    return TLS.format(folder=folder, user=tls.username, password=tls.password)
 
 
 def _script(java: Path, libraries: Path, folder: Path) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .debian import unpacked
 from .errors import Unavailable
+from .options import Options
 from .probe import amqp_ready
 from .process import Program, Supervised, environment, free_ports
 from .server import Node, Server
@@ -33,6 +34,17 @@ log.console = true
 log.file = false
 """
 
+TLS = """\
+listeners.ssl.1 = 127.0.0.1:{port}
+ssl_options.cacertfile = {authority}
+ssl_options.certfile = {certificate}
+ssl_options.keyfile = {key}
+ssl_options.verify = verify_none
+ssl_options.fail_if_no_peer_cert = false
+default_user = {username}
+default_pass = {password}
+"""
+
 # epmd in the foreground and in the group: started by the node it becomes a daemon that outlives it.
 SCRIPT = 'epmd & exec "$0"'
 
@@ -52,17 +64,21 @@ def fetch() -> Installation:
 
 
 @contextmanager
-def node() -> Generator[Server]:
+def node(options: Options) -> Generator[Server]:
     """A private node. Raises Unavailable and StartFailed."""
     installation = fetch()
-    amqp, distribution, epmd = free_ports(3)
+    amqp, distribution, epmd, tls = free_ports(4)
     with Supervised("rabbitmq") as supervised:
-        _write_config(supervised.folder, amqp)
+        _write_config(supervised.folder, amqp, _tls(options, tls))
         env = _environment(installation, supervised.folder, amqp, distribution, epmd)
         command = ["sh", "-c", SCRIPT, str(installation.scripts / "rabbitmq-server")]
         ours = Node(supervised, Program(command, env, lambda: amqp_ready(amqp)), START_WITHIN)
         origin = f"RabbitMQ of {installation.scripts.parent.name}"
-        server = Server(f"amqp://guest:guest@127.0.0.1:{amqp}/", origin, ours)
+        user, urls = "guest:guest", dict[str, str]()
+        if options.tls:
+            user = f"{options.tls.username}:{options.tls.password}"
+            urls["tls"] = f"amqps://localhost:{tls}/"
+        server = Server(f"amqp://{user}@127.0.0.1:{amqp}/", origin, ours, urls)
         server.start()
         yield server
 
@@ -94,8 +110,15 @@ def _relocate(root: Path) -> None:
         erl.write_text(erl.read_text().replace(f"ROOTDIR=/{ERLANG}\n", f"{here}\n"))
 
 
-def _write_config(folder: Path, amqp: int) -> None:
-    (folder / "rabbitmq.conf").write_text(CONFIG.format(amqp=amqp))
+def _tls(options: Options, port: int) -> str:
+    if (tls := options.tls) is None:
+        return ""
+    files = {"authority": tls.authority, "certificate": tls.certificate, "key": tls.key}
+    return TLS.format(port=port, username=tls.username, password=tls.password, **files)
+
+
+def _write_config(folder: Path, amqp: int, tls: str) -> None:
+    (folder / "rabbitmq.conf").write_text(CONFIG.format(amqp=amqp) + tls)
     (folder / "enabled_plugins").write_text("[].\n")
 
 

@@ -1,6 +1,7 @@
 """What tests, demo and benchmarks hold in their hands: a server's URL, and its life where it is ours."""
 
 import signal
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .errors import NotOurs
@@ -23,8 +24,12 @@ class Server:
     and `origin` raise NotOurs when the server was given by URL or runs in Docker.
     """
 
-    def __init__(self, url: str, origin: str, node: Node | None = None) -> None:
+    def __init__(
+        self, url: str, origin: str, node: Node | None = None, urls: Mapping[str, str] | None = None
+    ) -> None:
         self.url = url
+        self.urls = urls or {}
+        """What else a private server was asked to listen to, see `options.Options`."""
         self.origin = origin
         self._node = node
 

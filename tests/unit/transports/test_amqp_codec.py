@@ -148,3 +148,18 @@ def test_the_brokers_counts_are_no_headers_of_the_message() -> None:
     properties = Basic.Properties(headers={"x-delivery-count": 3, "own": "1"})
     assert codec.decode("t", properties, b"", redelivered=True).headers == (("own", b"1"),)
     assert dict(codec.decode("t", properties, b"", redelivered=False).headers)["x-delivery-count"] == b"3"
+
+
+def test_headers_that_rabbitmq_would_route_by_travel_under_other_names() -> None:
+    headers = (("CC", b"p1.x"), ("BCC", b"a"), ("BCC", b"b"), ("cc", b"c"))
+    message = Message("t", b"", b"k", headers)
+    properties = codec.encode(message, b"p0.", 1).properties
+    assert b"\x02CC" not in properties
+    assert b"\x03BCC" not in properties
+    assert returned(message).headers == headers
+
+
+@pytest.mark.parametrize("name", ["eventwire_cc", "eventwire_bcc", "eventwire_key", "eventwire_tombstone"])
+def test_names_that_are_written_here_are_refused(name: str) -> None:
+    with pytest.raises(InvalidEvent, match=name):
+        codec.encode(Message("t", b"", b"k", ((name, b"v"),)), b"p0.", 1)

@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from eventwire.errors import (
     Closed,
+    InvalidEvent,
     PublishError,
     PublishFailed,
     PublishUnknown,
@@ -169,7 +170,7 @@ async def test_every_message_of_a_batch_has_its_outcome(bench: Bench) -> None:
     bench.made[0].sent[1].set_exception(TopicAuthorizationFailedError("t"))
     bench.made[0].confirm(2, 9)
     outcomes = await publishing
-    assert [type(outcome) for outcome in outcomes] == [Receipt, PublishFailed, PublishFailed, Receipt]
+    assert [type(outcome) for outcome in outcomes] == [Receipt, InvalidEvent, PublishFailed, Receipt]
     assert [outcome.id for outcome in outcomes] == ["0", "", "2", "3"]
 
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eventwire.errors import InvalidEvent
 from eventwire.message import Message
 from eventwire.transports.kafka.logs import filter_logs
 from eventwire.transports.kafka.names import kafka_name
@@ -19,6 +20,19 @@ def test_headers_come_back_as_they_were_written(
 ) -> None:
     message = Message("t", b"", headers=tuple(headers), content_type=content_type)
     assert read_headers(tuple(write_headers(message))) == (tuple(headers), content_type)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Message("t", b"", headers=(("\ud800", b""),)),
+        Message("t", b"", content_type="\ud800"),
+        Message("t", b"", headers=(("Content-Type", b"a"),)),
+    ],
+)
+def test_what_would_not_come_back_is_refused(message: Message) -> None:
+    with pytest.raises(InvalidEvent):
+        write_headers(message)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from eventwire.errors import (
     BrokerError,
     Closed,
+    InvalidEvent,
     PublishError,
     PublishFailed,
     TooLarge,
@@ -508,6 +509,14 @@ async def test_too_large_does_not_spoil_a_batch(file: File) -> None:
     assert [type(outcome) for outcome in outcomes] == [Receipt, Receipt, TooLarge, TooLarge]
     assert isinstance(outcomes[2], PublishError)
     assert outcomes[2].id == "id-2"
+
+
+async def test_what_is_no_text_does_not_spoil_a_batch(file: File) -> None:
+    transport = await file.open()
+    sent = [order(n, spec=PAYMENTS) for n in range(3)]
+    sent[0].id, sent[1].content_type = "\ud800", "\udfff"
+    outcomes = await transport.publish_many(PAYMENTS, sent)
+    assert [type(outcome) for outcome in outcomes] == [InvalidEvent, InvalidEvent, Receipt]
 
 
 async def test_use_after_close(file: File) -> None:

@@ -4,6 +4,8 @@ Beside the headers of the message itself these are written: `eventwire_key`, the
 is one; `eventwire_tombstone` on a message without a body, which AMQP cannot tell from an empty one; `eventwire_attempt`
 on what is passed to another queue of the same group, how often it was delivered before. A header
 name that repeats becomes one field with an array of values. Text is written as such, other bytes as a byte array.
+RabbitMQ routes copies by headers named `CC` and `BCC`, and closes the channel for values it cannot route by: they travel
+under other names.
 """
 
 from __future__ import annotations
@@ -32,7 +34,10 @@ _OVERHEAD = 6
 
 _KEY, _TOMBSTONE, _NO_ID = "eventwire_key", "eventwire_tombstone", "eventwire-without-id-"
 _ATTEMPT = "eventwire_attempt"
+_ALIASES = {"CC": "eventwire_cc", "BCC": "eventwire_bcc"}
+_REAL = {alias: name for name, alias in _ALIASES.items()}
 _OWN = frozenset({_KEY, _TOMBSTONE, _ATTEMPT})
+_WRITTEN = _OWN | _REAL.keys()
 _TYPE = PREFIX + "type"
 _COUNTS = frozenset({"x-delivery-count", "x-acquired-count"})
 _DEATHS = frozenset(
@@ -114,11 +119,12 @@ def _table(message: Message, attempt: int) -> bytes:
 
 def _fields(message: Message) -> dict[str, bytes | list[bytes]]:
     fields: dict[str, bytes | list[bytes]] = {}
-    for name, value in message.headers:
+    for given, value in message.headers:
+        name = _ALIASES.get(given, given)
         if name in fields:
             _append(fields, name, value)
-        elif name in _OWN:
-            raise InvalidEvent(f"header `{name}` is written by Eventwire itself", message)
+        elif given in _WRITTEN:
+            raise InvalidEvent(f"header `{given}` is written by Eventwire itself", message)
         else:
             fields[name] = value
     return fields
@@ -179,7 +185,7 @@ def _before(properties: Basic.Properties) -> int:
 def _headers(table: dict[str, Any], without: Collection[str]) -> Headers:
     return tuple(
         [
-            (name, value.encode() if type(value) is str else _octets(value))
+            (_REAL.get(name, name), value.encode() if type(value) is str else _octets(value))
             for name, given in table.items()
             if name not in without
             for value in (given if _is_array(given) else (given,))

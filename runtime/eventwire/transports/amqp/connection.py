@@ -20,6 +20,7 @@ from aiormq.exceptions import (
     ProbableAuthenticationError,
 )
 
+from eventwire import tls
 from eventwire.errors import BrokerError, TopicMismatch, TopicMissing, Unreachable
 from eventwire.transports import DECLARE_IT
 from eventwire.transports.amqp.client import Channel
@@ -32,6 +33,7 @@ REFUSED = (AuthenticationError, ProbableAuthenticationError, ConnectionNotAllowe
 _FRAMES = 256
 """Frames that wait between aiormq's socket reader and a channel; its default of 10 switches tasks for every few."""
 _RETRY = 0.2
+_DIAGNOSED_WITHIN = 1.0
 
 
 async def dial(
@@ -71,8 +73,19 @@ async def _dial(settings: Settings, arguments: Mapping[str, Any], deadline: floa
             failures.append(f"{settings.address(host)}: no answer within {share:.1f} s")
         except BrokerError as error:
             cause = error.__cause__
-            failures.append(str(error))
+            failures.append(f"{error}{await _advice(settings, host, str(error))}")
     raise Unreachable(f"no connection to RabbitMQ: {'; '.join(failures)}") from cause
+
+
+async def _advice(settings: Settings, host: Host, reason: str) -> str:
+    """What to do about it, where it is about TLS."""
+    if settings.url.scheme == "amqps":
+        text = tls.advice(reason, authority="cafile", plain="amqp")
+    else:
+        reset = "reset" in reason  # what RabbitMQ does to who speaks no TLS
+        told = reset and await tls.speaks(host.name, settings.port(host), _DIAGNOSED_WITHIN)
+        text = "this port speaks TLS: use `amqps://`" if told else ""
+    return text and f": {text}"
 
 
 async def _connect(settings: Settings, arguments: Mapping[str, Any], host: Host) -> aio_pika.Connection:

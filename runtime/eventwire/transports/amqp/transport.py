@@ -47,7 +47,6 @@ class AmqpTransport:
         )
         self._publisher = Publisher(self._settings)
         self._consumers: set[AmqpConsumer] = set()
-        self._declared: set[tuple[TopicSpec, str | None]] = set()
         self._closed = False
 
     @property
@@ -60,15 +59,13 @@ class AmqpTransport:
         await self._publisher.connect()
 
     async def declare(self, topics: Sequence[TopicSpec], groups: Sequence[str]) -> None:
-        """Create exchanges and the groups' queues; what this transport declared before is not asked again."""
-        wanted = [topic for topic in topics if not self._declared.issuperset(_parts(topic, groups))]
-        own = [topic for topic in wanted if not topic.external]
-        external = [topic for topic in wanted if topic.external]
+        """Create exchanges and the groups' queues, whatever was there before: it may have been deleted meanwhile."""
+        own = [topic for topic in topics if not topic.external]
+        external = [topic for topic in topics if topic.external]
         if own:
             await topology.declare(await self._publisher.connection(), own, groups)
         if external:
             await self.check(external, groups)
-        self._declared.update(part for topic in wanted for part in _parts(topic, groups))
 
     async def check(self, topics: Sequence[TopicSpec], groups: Sequence[str]) -> None:
         """Raise TopicMissing, naming every exchange and queue that was not declared."""
@@ -121,7 +118,3 @@ class AmqpTransport:
         self._closed = True
         consumers, self._consumers = self._consumers, set()
         await asyncio.gather(self._publisher.close(within=4.0), *(consumer.close() for consumer in consumers))
-
-
-def _parts(topic: TopicSpec, groups: Sequence[str]) -> set[tuple[TopicSpec, str | None]]:
-    return {(topic, None), *((topic, group) for group in groups)}

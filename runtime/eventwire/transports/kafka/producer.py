@@ -20,7 +20,7 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import RecordMetadata
 
-from eventwire.errors import BrokerError, Closed, PublishError, PublishFailed
+from eventwire.errors import BrokerError, Closed, InvalidEvent, PublishError, PublishFailed
 from eventwire.message import Message, Receipt
 from eventwire.partition import partition_of
 from eventwire.transport import TopicSpec
@@ -152,7 +152,7 @@ class Publisher:
     async def _send(self, topic: TopicSpec, message: Message) -> _Sent:
         """Put the message into its partition's batch."""
         if message.key is None and message.body is None:
-            raise PublishFailed(f"{topic.name}: a tombstone needs the key it deletes", message)
+            raise InvalidEvent(f"{topic.name}: a tombstone needs the key it deletes", message)
         name = kafka_name(topic.name)
         producer = self._producer or await self._started(message)
         partitions = producer.partitions(name) or await self._looked_up(producer, name, message)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import cast
 
+from eventwire.errors import InvalidEvent
 from eventwire.message import Headers, Message
 
 _CONTENT_TYPE = "content-type"
@@ -17,10 +18,22 @@ def _content_type_header(value: str) -> tuple[str, bytes]:
 
 
 def write_headers(message: Message) -> list[tuple[str, bytes]]:
-    """The record's headers: the message's, after them its content type."""
-    if message.content_type is None:
-        return list(message.headers)
-    return [*message.headers, _content_type_header(message.content_type)]
+    """The record's headers: the message's, after them its content type. Raises InvalidEvent.
+
+    What is no text is found here: the client finds it when the message has its place in a batch.
+    """
+    headers = list(message.headers)
+    try:
+        for name, _ in headers:
+            if len(name) == _LENGTH and name.lower() == _CONTENT_TYPE:
+                raise InvalidEvent(f"header `{name}` is written by Eventwire itself", message)
+            if not name.isascii():
+                name.encode()
+        if message.content_type is not None:
+            headers.append(_content_type_header(message.content_type))
+    except UnicodeEncodeError as error:
+        raise InvalidEvent(f"a header name or the content type is no UTF-8 text: {error}", message) from error
+    return headers
 
 
 def read_headers(written: tuple[tuple[str, bytes | None], ...]) -> tuple[Headers, str | None]:

@@ -16,6 +16,7 @@ from eventwire.transports.kafka import standing
 from eventwire.transports.kafka import topics as declaring
 from eventwire.transports.kafka.client import Client
 from eventwire.transports.kafka.consumer import KafkaConsumer
+from eventwire.transports.kafka.diagnosis import why_not
 from eventwire.transports.kafka.faults import describe
 from eventwire.transports.kafka.logs import filter_logs
 from eventwire.transports.kafka.options import read_options
@@ -23,6 +24,7 @@ from eventwire.transports.kafka.producer import Producer, Publisher
 from eventwire.url import BrokerUrl
 
 _DISCONNECT_WITHIN = 1.0
+_DIAGNOSED_WITHIN = 1.0
 
 
 class KafkaTransport:
@@ -160,6 +162,7 @@ class KafkaTransport:
         except TimeoutError as error:
             raise Unreachable(f"no answer from {self._url} within {seconds:g} s") from error
         except KafkaError as error:
-            raise Unreachable(
-                f"no connection to {self._url}: {describe(error)}; aiokafka's log says why"
-            ) from error
+            why = await why_not(
+                self._url, self._options.admin["ssl_context"], min(seconds, _DIAGNOSED_WITHIN)
+            )
+            raise Unreachable(f"no connection to {self._url}: {describe(error)}; {why}") from error

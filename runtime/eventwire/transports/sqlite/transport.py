@@ -13,6 +13,7 @@ from typing import TypeVar
 from eventwire.errors import (
     BrokerError,
     Closed,
+    InvalidEvent,
     PublishError,
     PublishFailed,
     PublishUnknown,
@@ -104,8 +105,8 @@ class SqliteTransport:
     async def publish(self, topic: TopicSpec, message: Message) -> Receipt:
         """See Transport.publish."""
         self._check_open()
-        if (too_large := self._too_large(message)) is not None:
-            raise too_large
+        if (refusal := self._refusal(message)) is not None:
+            raise refusal
         [outcome] = await self._write(topic, (message,))
         if isinstance(outcome, PublishError):
             raise outcome
@@ -116,7 +117,7 @@ class SqliteTransport:
     ) -> Sequence[Receipt | PublishError]:
         """See Transport.publish_many: one transaction."""
         self._check_open()
-        outcomes: list[Receipt | PublishError | None] = [self._too_large(message) for message in messages]
+        outcomes: list[Receipt | PublishError | None] = [self._refusal(message) for message in messages]
         fitting = [index for index, outcome in enumerate(outcomes) if outcome is None]
         written = await self._write(topic, [messages[index] for index in fitting])
         for index, outcome in zip(fitting, written, strict=True):
@@ -205,7 +206,9 @@ class SqliteTransport:
             return 0
         return next(self._turn) % topic.partitions if key is None else partition_of(key, topic.partitions)
 
-    def _too_large(self, message: Message) -> TooLarge | None:
+    def _refusal(self, message: Message) -> PublishFailed | None:
+        if not (_is_text(message.id) and _is_text(message.content_type or "")):
+            return InvalidEvent(f"{message.topic}: the id or content type is no UTF-8 text", message)
         size = len(message.body or b"")
         if size <= self._max_body:
             return None
@@ -220,6 +223,17 @@ class SqliteTransport:
     def _check_open(self) -> None:
         if self._closed:
             raise Closed(f"{self._url} was closed")
+
+
+def _is_text(value: str) -> bool:
+    """Whether it can be written: a lone surrogate would fail the transaction of everybody's publishes."""
+    if value.isascii():
+        return True
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _enter(write: Write, subscription: Subscription) -> None:
