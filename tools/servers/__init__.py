@@ -20,7 +20,17 @@ from .server import Server
 KAFKA_URL = "EVENTWIRE_TEST_KAFKA_URL"
 AMQP_URL = "EVENTWIRE_TEST_AMQP_URL"
 
-__all__ = ["AMQP_URL", "KAFKA_URL", "NotOurs", "Server", "StartFailed", "Unavailable", "kafka", "rabbitmq"]
+__all__ = [
+    "AMQP_URL",
+    "KAFKA_URL",
+    "NotOurs",
+    "Server",
+    "StartFailed",
+    "Unavailable",
+    "kafka",
+    "rabbitmq",
+    "rabbitmq_4",
+]
 
 
 def kafka(*, private: bool = False) -> AbstractContextManager[Server]:
@@ -37,6 +47,11 @@ def rabbitmq(*, private: bool = False) -> AbstractContextManager[Server]:
     `private` demands a process of our own, whatever the environment names: for tests that kill it.
     """
     return _open(AMQP_URL, "rabbitmq", rabbitmq_node.node, private)
+
+
+def rabbitmq_4() -> AbstractContextManager[Server]:
+    """RabbitMQ 4, always a private process, on Debian. Raises Unavailable or StartFailed."""
+    return rabbitmq_node.node(rabbitmq_node.fetch_4)
 
 
 def _open(
