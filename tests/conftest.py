@@ -29,6 +29,11 @@ def redis_server() -> Iterator[servers.Server]:
     yield from _running(servers.redis)
 
 
+@pytest.fixture(scope="session")
+def amqp_4_server() -> Iterator[servers.Server]:
+    yield from _running(servers.rabbitmq_4)
+
+
 def _running(start: Callable[[], AbstractContextManager[servers.Server]]) -> Iterator[servers.Server]:
     """A laptop may lack a server: its tests are NOT RUN. CI may not: they fail."""
     with ExitStack() as stack:

@@ -39,6 +39,7 @@ __all__ = [
     "kafka",
     "postgres",
     "rabbitmq",
+    "rabbitmq_4",
     "redis",
 ]
 
@@ -80,6 +81,11 @@ def redis(*, private: bool = False) -> AbstractContextManager[Server]:
     `private` demands a process of our own, whatever the environment names: for tests that kill it.
     """
     return _open(REDIS_URL, "redis", redis_node.node, private)
+
+
+def rabbitmq_4() -> AbstractContextManager[Server]:
+    """RabbitMQ 4, always a private process, on Debian. Raises Unavailable or StartFailed."""
+    return rabbitmq_node.node(Options(), rabbitmq_node.fetch_4)
 
 
 def _open(

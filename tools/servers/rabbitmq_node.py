@@ -2,11 +2,12 @@
 
 import os
 import shutil
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import debian_suite
 from .debian import unpacked
 from .errors import Unavailable
 from .options import Options
@@ -63,8 +64,15 @@ def fetch() -> Installation:
     return _installed() or _unpacked()
 
 
+def fetch_4() -> Installation:
+    """RabbitMQ 4 of Debian 13 (60 MB), unpacked once with all it needs. Raises Unavailable."""
+    root = debian_suite.unpacked("rabbitmq-server", "trixie", ERLANG)
+    _relocate(root)
+    return _found(root)
+
+
 @contextmanager
-def node(options: Options) -> Generator[Server]:
+def node(options: Options, fetch: Callable[[], Installation] = fetch) -> Generator[Server]:
     """A private node. Raises Unavailable and StartFailed."""
     installation = fetch()
     amqp, distribution, epmd, tls = free_ports(4)
@@ -95,15 +103,23 @@ def _installed() -> Installation | None:
 
 def _unpacked() -> Installation:
     root = unpacked("rabbitmq-server", _relocate)
+    found = _found(root)
+    libraries = os.pathsep.join(map(str, root.glob("usr/lib/*-linux-gnu*")))
+    return Installation(found.scripts, found.path, libraries)
+
+
+def _found(root: Path) -> Installation:
     scripts = next(root.glob(f"{INSTALLED[0][1:]}"), None)
     if scripts is None:
         raise Unavailable(f"no rabbitmq_server folder in the unpacked package: remove {root} and try again")
     path = f"{root / ERLANG / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    return Installation(scripts, path, os.pathsep.join(map(str, root.glob("usr/lib/*-linux-gnu*"))))
+    return Installation(scripts, path)
 
 
 def _relocate(root: Path) -> None:
     """Makes the unpacked `erl` look beside itself: it names the place where it would be installed."""
+    for helper in (root / ERLANG).glob("erts-*/bin/dyn_erl*"):
+        helper.unlink()  # newer: finds the place by the loader's
     erl = root / ERLANG / "bin" / "erl"
     if erl.exists():
         here = 'ROOTDIR=$(cd "$(dirname "$0")/.." && pwd)'

@@ -65,7 +65,7 @@ class Mark:
 
 def fingerprint(message: Message) -> str:
     """What tells a message from others when it comes again, whichever queue it comes by."""
-    headers = [pair for pair in message.headers if pair[0] not in codec.BROKERS_OWN]
+    headers = sorted(pair for pair in message.headers if pair[0] not in codec.BROKERS_OWN)
     identity = repr((message.topic, message.id, message.key, message.content_type, headers))
     return blake2b(
         message.body or b"", key=blake2b(identity.encode(errors="replace")).digest(), digest_size=8
