@@ -37,6 +37,7 @@ class Turns:
                 await self._changed.wait_for(lambda: not self._together)
             except BaseException:
                 self._alone = 0
+                self._changed.notify_all()
                 raise
         try:
             yield

@@ -1,0 +1,251 @@
+import asyncio
+from dataclasses import dataclass, field
+from typing import cast
+
+import pytest
+from aiormq.abc import AbstractChannel, DeliveredMessage
+from pamqp.commands import Basic
+from pamqp.header import ContentHeader
+
+from eventwire.errors import BrokerError, TopicMissing
+from eventwire.message import Message
+from eventwire.transport import Subscription, TopicPartition, TopicSpec
+from eventwire.transports.amqp import suspects
+from eventwire.transports.amqp.client import Channel
+from eventwire.transports.amqp.marks import Mark, fingerprint
+from eventwire.transports.amqp.notes import Notes
+from eventwire.transports.amqp.session import AmqpDelivery, Session
+from eventwire.transports.amqp.suspects import Memory, Suspects
+
+ORDERED = TopicSpec("t", partitions=2, ordered=True)
+UNORDERED = TopicSpec("u")
+QUEUES = suspects.sources(Subscription("g", (ORDERED, UNORDERED)))
+
+
+@dataclass
+class FakeNotes:
+    """What the broker would keep."""
+
+    marks: dict[str, Mark] = field(default_factory=dict[str, Mark])
+    moved: list[tuple[str, bytes | None, int]] = field(default_factory=list[tuple[str, bytes | None, int]])
+    error: BrokerError | None = None
+    asked: int = 0
+
+    async def read(self, queue: str) -> Mark:
+        await self._answer()
+        return self.marks.get(queue, Mark())
+
+    async def write(self, queue: str, mark: Mark) -> None:
+        await self._answer()
+        self.marks[queue] = mark
+
+    async def pass_on(self, queue: str, message: Message, attempt: int) -> None:
+        await self._answer()
+        self.moved.append((queue, message.body, attempt))
+
+    async def _answer(self) -> None:
+        self.asked += 1
+        await asyncio.sleep(0)
+        if self.error:
+            raise self.error
+
+
+class FakeChannel:
+    def __init__(self) -> None:
+        self.cancelled: list[str] = []
+
+    async def basic_cancel(self, consumer_tag: str) -> None:
+        self.cancelled.append(consumer_tag)
+
+
+class Member:
+    """A session, its gate, and a broker's side to deliver from."""
+
+    def __init__(self, notes: FakeNotes, memory: Memory | None = None) -> None:
+        self.notes = notes
+        self.memory = memory or Memory("me", set())
+        self.channel = FakeChannel()
+        places = {queue: source.place for queue, source in QUEUES.items()}
+        self.session = Session(cast("Channel", self.channel), places, 60, 200)
+        self.failures: list[BrokerError] = []
+        self.gate = Suspects(self.session, QUEUES, cast("Notes", notes), self.memory, self.failures.append)
+        self.session.gate = self.gate
+        self._tag = 0
+
+    async def deliver(self, queue: str, *bodies: str, again: bool = False) -> None:
+        for body in bodies:
+            self._tag += 1
+            frame = Basic.Deliver(
+                consumer_tag=queue, delivery_tag=self._tag, redelivered=again, exchange="e", routing_key=""
+            )
+            raw = DeliveredMessage(
+                frame, ContentHeader(), body.encode(), cast("AbstractChannel", self.channel)
+            )
+            await self.session.on_message(raw)
+        await turns()
+
+    async def taken(self) -> list[AmqpDelivery]:
+        await turns()
+        return self.session.take(100)
+
+
+async def turns() -> None:
+    for _ in range(30):
+        await asyncio.sleep(0)
+
+
+def bodies(deliveries: list[AmqpDelivery]) -> list[str]:
+    return [(delivery.message.body or b"").decode() for delivery in deliveries]
+
+
+def known(body: str, topic: str = "t") -> str:
+    return fingerprint(Message(topic, body.encode()))
+
+
+async def test_nothing_is_asked_while_nothing_is_redelivered() -> None:
+    member = Member(FakeNotes())
+    await member.deliver("t.g.p0", "a", "b")
+    await member.deliver("u.g", "c")
+    assert bodies(await member.taken()) == ["a", "b", "c"]
+    assert member.notes.asked == 0
+    assert member.gate.places == ()
+
+
+async def test_suspects_are_handed_out_singly_each_noted_before() -> None:
+    member = Member(FakeNotes())
+    await member.deliver("t.g.p0", "a", "b", again=True)
+    await member.deliver("t.g.p0", "c")
+    for expected in ("a", "b"):
+        assert member.gate.places == (TopicPartition("t", 0),)
+        [delivery] = await member.taken()
+        assert bodies([delivery]) == [expected]
+        assert (delivery.deaths, delivery.attempt) == (0, 2)
+        assert member.notes.marks["t.g.p0"] == Mark("me", known(expected))
+        assert await member.taken() == []
+        delivery.ack()
+    assert bodies(await member.taken()) == ["c"]
+    assert member.notes.marks["t.g.p0"] == Mark("me")
+    assert member.gate.places == ()
+    await member.deliver("t.g.p0", "d")
+    assert bodies(await member.taken()) == ["d"]
+
+
+async def test_who_is_charged_is_handled_with_nothing_beside_it() -> None:
+    notes = FakeNotes({"t.g.p0": Mark("gone", known("a"), {known("a"): 1})})
+    member = Member(notes)
+    await member.deliver("t.g.p1", "other")
+    [other] = await member.taken()
+    await member.deliver("t.g.p0", "a", "b", again=True)
+    await member.deliver("t.g.p1", "later")
+    assert await member.taken() == []  # and nothing is noted of who waits
+    assert notes.marks["t.g.p0"] == Mark("me", None, {known("a"): 2})
+    other.release()
+    [charged] = await member.taken()
+    assert (bodies([charged]), charged.deaths) == (["a"], 2)
+    charged.release()
+    [charged] = await member.taken()
+    assert (bodies([charged]), charged.deaths) == (["a"], 2)
+    charged.ack()
+    rest = await member.taken()
+    assert bodies(rest) == ["other", "later", "b"]
+    assert notes.marks["t.g.p0"].deaths == {}
+
+
+async def test_what_was_given_back_as_it_should_is_no_suspect() -> None:
+    notes = FakeNotes({"t.g.p0": Mark("gone", None, {}, frozenset({known("a"), known("b")}))})
+    member = Member(notes)
+    await member.deliver("t.g.p0", "a", "b", "c", again=True)
+    assert bodies(await member.taken()) == ["a", "b"]
+    assert notes.marks["t.g.p0"].clean == frozenset()
+
+
+async def test_suspects_of_competing_consumers_are_moved_then_settled() -> None:
+    member = Member(FakeNotes())
+    await member.deliver("u.g", "a", "b", again=True)
+    assert member.notes.moved == [("u.g.suspects", b"a", 1), ("u.g.suspects", b"b", 1)]
+    assert await member.taken() == []
+    assert not list(member.gate.in_hand())
+    await member.deliver("u.g.suspects", "a", "b")
+    await member.deliver("u.g", "fresh")
+    for expected in ("a", "b"):
+        [delivery] = await member.taken()
+        assert bodies([delivery]) == [expected]
+        delivery.ack()
+    assert bodies(await member.taken()) == ["fresh"]
+
+
+async def test_what_this_process_held_when_it_lost_the_connection_is_no_suspect() -> None:
+    member = Member(FakeNotes())
+    await member.deliver("t.g.p0", "open", "waiting")
+    await member.deliver("u.g", "competing")
+    member.session.take(1)
+    member.gate.lost()
+    again = Member(member.notes, member.memory)
+    await again.deliver("t.g.p0", "open", "waiting", "unseen", again=True)
+    await again.deliver("u.g", "competing", again=True)
+    assert sorted(bodies(await again.taken())) == ["competing", "open", "waiting"]
+    assert member.notes.moved == []
+
+
+async def test_a_suspect_in_hand_when_the_connection_is_lost_stays_one_and_is_not_charged() -> None:
+    member = Member(FakeNotes())
+    await member.deliver("t.g.p0", "a", again=True)
+    assert bodies(await member.taken()) == ["a"]
+    member.gate.lost()
+    again = Member(member.notes, member.memory)
+    await again.deliver("t.g.p0", "a", "b", again=True)
+    [delivery] = await again.taken()
+    assert (bodies([delivery]), delivery.deaths) == (["a"], 0)
+    assert again.gate.places
+
+
+async def test_a_clean_end_notes_what_goes_back_and_writes_the_rest_again() -> None:
+    notes = FakeNotes()
+    member = Member(notes)
+    await member.deliver("t.g.p0", "open", "waiting")
+    await member.deliver("t.g.p1", "suspect", again=True)
+    await member.deliver("u.g", "competing")
+    taken = await member.taken()
+    taken[0].ack()
+    await member.gate.leave()
+    assert member.channel.cancelled == ["u.g"]
+    assert notes.marks["t.g.p0"] == Mark("me", None, {}, frozenset({known("waiting")}))
+    assert notes.marks["t.g.p1"] == Mark("me")
+    assert notes.moved == [("u.g", b"competing", 1)]
+
+
+async def test_suspects_wait_for_a_broker_that_takes_no_notes_but_not_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(suspects, "_FIRST_PAUSE", 0.0)
+    notes = FakeNotes(error=BrokerError("no answer"))
+    member = Member(notes)
+    await member.deliver("t.g.p0", "a", "b", again=True)
+    await member.deliver("u.g", "c", again=True)
+    assert await member.taken() == []
+    assert "suspects wait" in (member.gate.trouble or "")
+    monkeypatch.setattr(suspects, "_PATIENCE", -1.0)
+    first = await member.taken()
+    assert sorted(bodies(first)) == ["a", "c"]
+    assert "not charged" in (member.gate.trouble or "")
+    for delivery in first:
+        delivery.ack()
+    assert bodies(await member.taken()) == ["b"]
+
+
+async def test_a_broker_that_takes_notes_again_is_used() -> None:
+    notes = FakeNotes(error=BrokerError("no answer"))
+    member = Member(notes)
+    await member.deliver("t.g.p0", "a", again=True)
+    notes.error = None
+    async with asyncio.timeout(5):
+        await member.session.arrived.wait()
+    assert bodies(await member.taken()) == ["a"]
+    assert notes.marks["t.g.p0"].handed == known("a")
+    assert member.gate.trouble is None
+
+
+async def test_a_mark_that_is_gone_is_told() -> None:
+    member = Member(FakeNotes(error=TopicMissing("gone")))
+    await member.deliver("t.g.p0", "a", again=True)
+    assert [type(failure) for failure in member.failures] == [TopicMissing]
