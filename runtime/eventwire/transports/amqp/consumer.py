@@ -195,7 +195,7 @@ class AmqpConsumer:
             await self._let_go()
             pause = _FIRST_PAUSE if loop.time() - began > _STEADY else min(pause * 2, _LONGEST_PAUSE)
             await self._restore(pause)
-            self._rebuilt += 1
+            self._rebuilt += self._session is not None
 
     async def _restore(self, pause: float) -> None:
         loop = asyncio.get_running_loop()
