@@ -39,12 +39,19 @@ async def put(broker: Transport, count: int) -> DeadLetters:
     source = TopicSpec(f"dlq.{uuid4().hex[:8]}", partitions=2, ordered=True)
     letters = DeadLetters(broker, source, "g")
     await broker.declare([source, letters.place, letters.retries], ["g"])
-    made = [
-        replace(letter(number, kind="AB"[number % 2]), topic=letters.place.name) for number in range(count)
-    ]
+    prefix = broker.features.attribute_prefix
+    made = [_at(letters.place, letter(number, kind="AB"[number % 2]), prefix) for number in range(count)]
     outcomes = await broker.publish_many(letters.place, made)
     assert not [each for each in outcomes if isinstance(each, PublishError)]
     return letters
+
+
+def _at(place: TopicSpec, message: Message, prefix: str) -> Message:
+    """As events are written there; with the id as an attribute, too, for a broker may have no other place for it."""
+    _, *others = message.headers
+    kind = message.header("ce_type") or b""
+    own = ((f"{prefix}type", kind), (f"{prefix}id", message.id.encode()), ("number", message.id.encode()))
+    return replace(message, topic=place.name, headers=(*own, *others))
 
 
 async def ids(letters: DeadLetters, selection: Selection | None = None) -> list[str]:
@@ -53,7 +60,7 @@ async def ids(letters: DeadLetters, selection: Selection | None = None) -> list[
 
 
 def numbers(messages: Sequence[Message]) -> list[str]:
-    return [each.id for each in messages]
+    return [(each.header("number") or b"").decode() for each in messages]
 
 
 def named(wanted: range) -> list[str]:
@@ -90,7 +97,10 @@ async def test_more_letters_than_a_reader_holds(broker: Transport) -> None:
     assert numbers(await taken(broker, letters.retries)) == ["id-650"]
     assert (await letters.purge(Selection(types=["A"]))).matched == 349
     assert (await letters.replay()).done == 350
-    assert numbers(await taken(broker, letters.retries)) == named(range(1, 700, 2))
+    again = numbers(await taken(broker, letters.retries))
+    if broker.features.history:  # RabbitMQ puts what was in hand back behind others
+        assert again == named(range(1, 700, 2))
+    assert sorted(again) == sorted(named(range(1, 700, 2)))
 
 
 async def test_to_source(broker: Transport) -> None:

@@ -20,7 +20,7 @@ from shop.shipping.v1.shipping_pb2 import DESCRIPTOR as SHIPPING
 from tests.unit.shop import ORDERS as PLAIN_ORDERS
 
 FEATURES = MemoryTransport(BrokerUrl.parse("memory://"), DriverOptions()).features
-SECRET = "ada@example.com"
+SECRET = "ada@example.com"  # noqa: S105 no password
 
 
 def placed(body: bytes, *, kind: str = "shop.orders.v1.OrderPlaced") -> Letter:
@@ -66,7 +66,8 @@ def test_messages_of_another_library_are_named() -> None:
 
 def test_a_key_that_is_a_redacted_field_is_one_too() -> None:
     assert not masked_key(ORDERS)
-    key: FieldPath[Any] = replace(ORDER_PLACED_EVENT.key, path="email")  # type: ignore[type-var]
+    assert ORDER_PLACED_EVENT.key is not None
+    key: FieldPath[Any] = replace(ORDER_PLACED_EVENT.key, path="email")
     event: Event[Any] = replace(ORDER_PLACED_EVENT, key=key)
     assert masked_key(replace(ORDERS, events=(event,)))
 
