@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import signal
 import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -50,7 +51,7 @@ def _may_purge(flags: argparse.Namespace, selection: Selection) -> None:
 async def _run(flags: argparse.Namespace, selection: Selection) -> int:
     left = selection
     status = 0
-    async with opened(flags) as places:
+    async with _sigterm_as_sigint(), opened(flags) as places:
         for place in places:
             found, failed = await _at(place, flags, left)
             status |= failed
@@ -135,6 +136,16 @@ def _sum_up(place: Place, flags: argparse.Namespace, progress: Progress, *, ende
         f"{place.letters.place.name}: {'' if ended else 'stopped: '}{_DOING[flags.command]} {progress.done:,} of "
         f"{progress.total:,}{to}, {progress.total - progress.done:,} stay{moved}"
     )
+
+
+@asynccontextmanager
+async def _sigterm_as_sigint() -> AsyncGenerator[None]:
+    """SIGTERM, which an orchestrator sends, cancels what runs, as asyncio lets only SIGINT do."""
+    before = signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @asynccontextmanager

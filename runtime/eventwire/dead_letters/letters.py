@@ -132,7 +132,9 @@ class DeadLetters:
                 if not batch and not await settling.make_room():
                     break
                 pairs = [(each, self._letter(each.message)) for each in batch]
-                await pace.wait(await settling.settle(pairs, selection))
+                done = await settling.settle(pairs, selection)
+                reading.settled += done
+                await pace.wait(done)
             await settling.end()
         return state
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -15,6 +16,8 @@ _FIRST = 30.0
 """Seconds until the first message must be there: joining a group may take some."""
 _QUIET = 3.0
 """Seconds of silence after which no more is expected, though not as many came as were counted."""
+_RETURN = 5.0
+_AGAIN = 0.05
 
 
 class Reading:
@@ -28,8 +31,11 @@ class Reading:
         self._topic = topic
         self._group = group
         self._consumer: Consumer | None = None
+        self._unplaced = False
         self.total = 0
         self.taken = 0
+        self.settled = 0
+        """To be counted by who settles, and keeps nothing of it."""
 
     async def __aenter__(self) -> Self:
         await self._transport.check([self._topic], [])
@@ -52,6 +58,17 @@ class Reading:
                 await self._consumer.flush()
         finally:
             await self._consumer.close()
+        if error is None and self._unplaced:
+            await self._returned()
+
+    async def _returned(self) -> None:
+        """Wait, within bounds, until the broker has back what was in hand: it is not counted before."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_RETURN):
+                while (  # noqa: ASYNC110 no broker tells when
+                    await self._transport.lag(self._topic, self._group) < self.total - self.settled
+                ):
+                    await asyncio.sleep(_AGAIN)
 
     @property
     def left(self) -> int:
@@ -73,4 +90,5 @@ class Reading:
                 f"{_FIRST:g} s: does somebody else read them? {self._consumer.health().trouble or ''}".rstrip()
             ) from None
         self.taken += len(found)
+        self._unplaced |= found[0].offset is None
         return found
