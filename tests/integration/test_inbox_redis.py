@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -239,6 +240,36 @@ async def test_a_cancelled_handler_gives_its_lease_back(client: Redis, prefix: s
     with pytest.raises(asyncio.CancelledError):
         await holder
     assert await client.exists(prefix + KEY.digest) == 0
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_thread_that_outlives_its_timeout_keeps_its_lease(
+    client: Redis, prefix: str, fails: bool
+) -> None:
+    go, calls = threading.Event(), 0
+
+    class Mailing(OrdersSyncHandler):
+        def on_placed(self, event: Placed, context: Context) -> None:
+            nonlocal calls
+            calls += 1
+            assert go.wait(_PATIENCE)
+            if fails and calls == 1:
+                raise ValueError("after its timeout")
+
+    inbox = RedisInbox(client, prefix=prefix, lease=0.3)
+    async with (
+        Bus("memory://") as bus,
+        Worker(bus, Mailing(), group="mailing", inbox=inbox, timeout=0.2) as worker,
+    ):
+        await OrdersPublisher(bus).publish(Placed("1"))
+        async with asyncio.timeout(_PATIENCE):
+            while worker.counts.transient < 3:  # noqa: ASYNC110  plain numbers; each waited for the thread
+                await asyncio.sleep(0.01)
+        assert (calls, worker.counts.retried) == (1, 1)
+        go.set()
+        await settled(worker, 1)
+        assert (worker.counts.handled, worker.counts.duplicates) == ((1, 0) if fails else (0, 1))
+    assert calls == 1 + fails
 
 
 # Redis out of reach

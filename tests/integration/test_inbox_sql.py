@@ -35,6 +35,7 @@ from eventwire.inbox.purge import purge_batch
 from eventwire.inbox.sql import SqlInbox, inbox_table
 from tests.unit.fakes import FakeDelivery, NoSleep
 from tests.unit.shop import ORDERS, OrdersHandler, OrdersPublisher, OrdersSyncHandler, Placed
+from tools import servers
 
 _PATIENCE = 20.0
 
@@ -500,3 +501,30 @@ async def test_a_worker_purges_by_itself(database: Database) -> None:
         async with asyncio.timeout(_PATIENCE):
             while await database.remembered():  # noqa: ASYNC110  another connection changes it
                 await asyncio.sleep(0.01)
+
+
+@pytest.mark.server
+async def test_an_outage_of_the_database_dead_letters_nothing(postgres_server: servers.Server) -> None:
+    if not postgres_server.controllable:
+        pytest.skip(f"NOT RUN: {postgres_server.origin} is not ours to kill")
+    engine, table = create_async_engine(postgres_server.url), inbox_table(name=f"i_{secrets.token_hex(4)}")
+    inbox = SqlInbox(engine, table=table, patience=2)
+    await inbox.create()
+    async with engine.begin() as connection:
+        await connection.run_sync(METADATA.drop_all)
+        await connection.run_sync(METADATA.create_all)
+    async with working(Billing(), inbox) as (orders, worker):
+        await publish(orders, *(f"before{n}" for n in range(20)))
+        await settled(worker, 20)
+        await asyncio.to_thread(postgres_server.kill)
+        await publish(orders, *(f"during{n}" for n in range(20)))
+        async with asyncio.timeout(_PATIENCE):
+            while worker.counts.transient < 3:  # noqa: ASYNC110  the counts are plain numbers
+                await asyncio.sleep(0.01)
+        await asyncio.to_thread(postgres_server.start)
+        await settled(worker, 40)
+        counts = worker.counts
+        assert (counts.handled, counts.dead_lettered, counts.retried) == (40, 0, 0)
+    async with engine.connect() as connection:
+        assert await connection.scalar(select(func.count()).select_from(CHARGES)) == 40
+    await engine.dispose()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Sequence
+import threading
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, cast
 
@@ -94,6 +95,7 @@ class RedisInbox:
         self._redis = _client(client) if isinstance(client, str) else client
         self._store = Store(self._redis)
         self._unsure: dict[str, str] = {}
+        self._outliving: set[asyncio.Task[None]] = set()
         self._lease = lease
         self._retention = retention
         self._patience = patience
@@ -109,6 +111,9 @@ class RedisInbox:
         try:
             yield
         finally:
+            for task in self._outliving:
+                task.cancel()
+            await asyncio.gather(*self._outliving, return_exceptions=True)
             if self._owned:
                 with suppress(RedisError, TimeoutError):
                     async with asyncio.timeout(_ANSWER):
@@ -126,13 +131,24 @@ class RedisInbox:
         except BaseException:
             self._remember(name, lease.token)
             raise
+        thread = _Thread(asyncio.get_running_loop())
+        context.around = thread.run
         try:
             await lease.keep(handle)
         except BaseException:
-            await asyncio.shield(lease.give_back())
+            if thread.give_up() or thread.succeeded:
+                self._outlive(lease, thread)
+            else:
+                await asyncio.shield(lease.give_back())
             raise
         await lease.finish()
         return True
+
+    def _outlive(self, lease: Lease, thread: _Thread) -> None:
+        """A thread cannot be cancelled: until it ends nobody else may handle the event."""
+        task = asyncio.create_task(lease.outlive(thread), name="eventwire inbox thread")
+        self._outliving.add(task)
+        task.add_done_callback(self._outliving.discard)
 
     def _remember(self, name: str, token: str) -> None:
         """Redis may hold it, though its answer did not come: the next attempt need not wait for itself."""
@@ -214,17 +230,27 @@ class Lease:
 
     async def _renew(self, limit: asyncio.Timeout) -> None:
         loop = asyncio.get_running_loop()
-        while True:
+        held = True
+        while held:
             await asyncio.sleep(self._seconds / 3)
             asked = loop.time()
             try:
-                held = await self._store.run(_RENEW, self._name, self.token, _millis(self._seconds))
+                held = await self._renewed()
             except InboxUnavailable as error:
                 _log.warning("inbox: a lease could not be renewed, trying again: %s", error)
                 continue
             limit.reschedule(asked + self._seconds if held else asked)
-            if not held:
-                return
+
+    async def _renewed(self) -> bool:
+        return bool(await self._store.run(_RENEW, self._name, self.token, _millis(self._seconds)))
+
+    async def outlive(self, thread: _Thread) -> None:
+        """Renew until the thread has ended, however often Redis does not answer; then finish or give back."""
+        while not await thread.ended_within(self._seconds / 3):
+            with suppress(InboxUnavailable):
+                await self._renewed()
+        with suppress(InboxUnavailable):
+            await (self.finish() if thread.succeeded else self.give_back())
 
     async def finish(self) -> None:
         """Mark the event as handled. Raises InboxUnavailable when another holds it, or Redis does not answer."""
@@ -237,6 +263,48 @@ class Lease:
         """Let the next attempt have it at once; the lease runs out by itself when Redis does not answer."""
         with suppress(InboxUnavailable):
             await self._store.run(_GIVE_BACK, self._name, self.token)
+
+
+class _Thread:
+    """What is known of a synchronous handler's thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._guard = threading.Lock()
+        self._running = False
+        self._given_up = False
+        self._ended = asyncio.Event()
+        self.succeeded = False
+
+    def run(self, work: Callable[[], None]) -> None:
+        """In the thread: the handler, unless it was given up before it began."""
+        with self._guard:
+            if self._given_up:
+                return
+            self._running = True
+        try:
+            work()
+            self.succeeded = True
+        finally:
+            with self._guard:
+                self._running = False
+            with suppress(RuntimeError):  # the loop may have ended
+                self._loop.call_soon_threadsafe(self._ended.set)
+
+    def give_up(self) -> bool:
+        """Whether it runs on; if it has not begun it never will."""
+        with self._guard:
+            self._given_up = True
+            return self._running
+
+    async def ended_within(self, seconds: float) -> bool:
+        """Wait for its end."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._ended.wait()
+        except TimeoutError:
+            return False
+        return True
 
 
 def _millis(seconds: float) -> str:

@@ -128,6 +128,48 @@ def test_the_classes_of_factories_are_checked_too() -> None:
     assert inbox.checked == [Orders]
 
 
+class Occupied(RememberingInbox):
+    """Lets nobody in until it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.free = asyncio.Event()
+        self.waiting = 0
+
+    async def once(self, key: InboxKey, context: Context, handle: Handle) -> bool:
+        self.waiting += 1
+        await self.free.wait()
+        return await super().once(key, context, handle)
+
+
+async def test_a_timeout_while_waiting_for_the_inbox_is_no_attempt() -> None:
+    inbox = Occupied()
+    async with (
+        Bus("memory://") as bus,
+        Worker(bus, Orders(), group="billing", inbox=inbox, timeout=0.001) as worker,
+    ):
+        await OrdersPublisher(bus).publish(Placed("1"))
+        async with asyncio.timeout(10):
+            while inbox.waiting < 5:  # noqa: ASYNC110  more than the three attempts that there are
+                await asyncio.sleep(0.001)
+        inbox.free.set()
+        await settled(worker, 1)
+        assert (worker.counts.handled, worker.counts.retried) == (1, 0)
+
+
+async def test_a_worker_that_stops_while_it_waits_for_the_inbox_gives_the_event_back() -> None:
+    inbox, orders = Occupied(), Orders()
+    async with Bus("memory://") as bus:
+        async with Worker(bus, orders, group="billing", inbox=inbox, grace=0.01):
+            await OrdersPublisher(bus).publish(Placed("1"))
+            async with asyncio.timeout(10):
+                while not inbox.waiting:  # noqa: ASYNC110  a plain number
+                    await asyncio.sleep(0.001)
+        async with Worker(bus, orders, group="billing", inbox=RememberingInbox()) as worker:
+            await settled(worker, 1)
+    assert orders.seen == ["1"]
+
+
 # Resources
 
 
