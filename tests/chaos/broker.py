@@ -30,7 +30,7 @@ async def settled(scene: Scene, transport: Transport, within: float = 30.0) -> N
     left = -1
     try:
         async with asyncio.timeout(within):
-            while left := await lag(transport, scene.spec, scene.group, 0):  # noqa: ASYNC110 - the broker decides
+            while left := await transport.lag(scene.spec, scene.group):  # noqa: ASYNC110 - the broker decides
                 await asyncio.sleep(_LOOK)
     except TimeoutError:
         raise AssertionError(
@@ -49,13 +49,11 @@ async def drained(spec: TopicSpec, transport: Transport, within: float = 60.0) -
     async with asyncio.timeout(within):
         consumer = await transport.subscribe(Subscription("oracle", (spec,), commit_interval=0.05))
         try:
-            while await lag(transport, spec, "oracle", 1):
+            while await transport.lag(spec, "oracle"):
                 try:
                     async with asyncio.timeout(1):
                         fetched = await consumer.fetch(500)
                 except TimeoutError:
-                    if not hasattr(transport, "lag"):
-                        break
                     continue
                 found.extend(fetched)
                 for delivery in fetched:
@@ -64,9 +62,3 @@ async def drained(spec: TopicSpec, transport: Transport, within: float = 60.0) -
         finally:
             await consumer.close()
     return found
-
-
-async def lag(transport: Transport, spec: TopicSpec, group: str, otherwise: int) -> int:
-    """What the group has not settled."""
-    # until every transport has it
-    return await transport.lag(spec, group) if hasattr(transport, "lag") else otherwise

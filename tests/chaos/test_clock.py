@@ -83,7 +83,7 @@ async def test_a_clock_that_jumps_changes_nothing(
     url: str, tmp_path: Path, clock: Clock, rng: Random, figures: Figures
 ) -> None:
     scene = Scene(
-        url.replace("poll=0.01", "poll=0.05"),  # libfaketime makes every look at a clock dear
+        url.replace("lease=1&poll=0.01", "lease=3&poll=0.05"),  # libfaketime makes every look at a clock dear
         str(tmp_path),
         retry={"initial_backoff": BACKOFF, "max_backoff": BACKOFF, "jitter": 0.0},
         behaviour="tests.chaos.behaviours:twice",
