@@ -12,6 +12,7 @@ from eventwire.transport import Delivery, DriverOptions, Subscription, TopicSpec
 from tests.chaos.scene import Scene
 
 _LOOK = 0.1
+_QUIET = 0.5
 
 
 @asynccontextmanager
@@ -49,11 +50,13 @@ async def drained(spec: TopicSpec, transport: Transport, within: float = 60.0) -
     async with asyncio.timeout(within):
         consumer = await transport.subscribe(Subscription("oracle", (spec,), commit_interval=0.05))
         try:
-            while await transport.lag(spec, "oracle"):
+            while True:
                 try:
-                    async with asyncio.timeout(1):
+                    async with asyncio.timeout(_QUIET):
                         fetched = await consumer.fetch(500)
                 except TimeoutError:
+                    if not await transport.lag(spec, "oracle"):
+                        break
                     continue
                 found.extend(fetched)
                 for delivery in fetched:
