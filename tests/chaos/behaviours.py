@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import time
+from pathlib import Path
 from zlib import crc32
 
 from eventwire.context import Context
@@ -34,3 +37,22 @@ async def poisoned(scene: Scene, event: OrderPlaced, context: Context) -> None:
         raise ValueError(f"{event.order_id}/{event.total_cents} cannot be handled")
     if event.voucher == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def twice(scene: Scene, event: OrderPlaced, context: Context) -> None:
+    """Work for `seconds`; an event marked `retry` fails at its first attempt, `wall` tells the wall clock.
+
+    What it tells is how far that clock is from that of a process whose clock nobody fakes.
+    """
+    await asyncio.sleep(scene.options["seconds"])
+    if event.voucher == "retry" and context.attempt == 1:
+        raise ValueError("not at the first attempt")
+    if event.voucher == "wall":
+        _tell(Path(scene.folder, f"wall-{event.total_cents}"))
+
+
+def _tell(path: Path) -> None:
+    right = int(subprocess.check_output(["date", "+%s"], env={"PATH": os.defpath}))
+    part = path.with_suffix(".part")
+    part.write_text(str(time.time() - right))
+    part.rename(path)

@@ -12,6 +12,7 @@ from eventwire.transport import Delivery, DriverOptions, Subscription, TopicSpec
 from tests.chaos.scene import Scene
 
 _LOOK = 0.1
+_QUIET = 0.5
 
 
 @asynccontextmanager
@@ -30,7 +31,7 @@ async def settled(scene: Scene, transport: Transport, within: float = 30.0) -> N
     left = -1
     try:
         async with asyncio.timeout(within):
-            while left := await lag(transport, scene.spec, scene.group, 0):  # noqa: ASYNC110 - the broker decides
+            while left := await transport.lag(scene.spec, scene.group):  # noqa: ASYNC110 - the broker decides
                 await asyncio.sleep(_LOOK)
     except TimeoutError:
         raise AssertionError(
@@ -49,12 +50,12 @@ async def drained(spec: TopicSpec, transport: Transport, within: float = 60.0) -
     async with asyncio.timeout(within):
         consumer = await transport.subscribe(Subscription("oracle", (spec,), commit_interval=0.05))
         try:
-            while await lag(transport, spec, "oracle", 1):
+            while True:
                 try:
-                    async with asyncio.timeout(1):
+                    async with asyncio.timeout(_QUIET):
                         fetched = await consumer.fetch(500)
                 except TimeoutError:
-                    if not hasattr(transport, "lag"):
+                    if not await transport.lag(spec, "oracle"):
                         break
                     continue
                 found.extend(fetched)
@@ -64,9 +65,3 @@ async def drained(spec: TopicSpec, transport: Transport, within: float = 60.0) -
         finally:
             await consumer.close()
     return found
-
-
-async def lag(transport: Transport, spec: TopicSpec, group: str, otherwise: int) -> int:
-    """What the group has not settled."""
-    # until every transport has it
-    return await transport.lag(spec, group) if hasattr(transport, "lag") else otherwise

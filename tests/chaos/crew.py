@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -68,6 +69,7 @@ class Crew:
         self.scene = scene
         self.journal = Journal(scene.handled)
         self.members: list[Member] = []
+        self._numbers = count(1)
         self.guards: list[Callable[[], None]] = [self.check]
         """Called at each look while the test waits for something: they raise what must end the run."""
         self._scene_file = scene.save()
@@ -81,7 +83,7 @@ class Crew:
 
     async def start(self, scene: Scene | None = None) -> Member:
         """Start one more worker; it may not have joined yet. Another scene gives it another behaviour."""
-        owner = f"w{len(self.members) + 1}"
+        owner = f"w{next(self._numbers)}"
         log = Path(self.scene.folder, f"{owner}.log")
         path = self._scene_file if scene is None else scene.save(f"{owner}.json")
         with log.open("wb") as output:  # noqa: ASYNC230 - a small local file

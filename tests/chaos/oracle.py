@@ -7,7 +7,7 @@ of a partition a key's numbers never go back, and the first handlings of a key a
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -82,7 +82,10 @@ def judge(
     poison: Collection[Step] = (),
 ) -> Verdict:
     """Hold the logs against each other. `dead` is what the dead letter has, `poison` what it may have."""
-    told = outcomes(publications)
+    tried = list(publications)
+    told = outcomes(tried)
+    attempts = Counter(step for step, outcome in tried if outcome is Outcome.TRIED)
+    again = {step for step, count in attempts.items() if count > 1}
     confirmed = [step for step, outcome in told.items() if outcome is Outcome.OK]
     seen = {line.step for line in handled}
     settled = seen | set(dead)
@@ -93,16 +96,18 @@ def judge(
         lost=[step for step in confirmed if step not in settled],
         ghosts=sorted(step for step in settled if told.get(step) is Outcome.FAILED),
         foreign=sorted(settled - told.keys()),
-        disorder=[*_backwards(handled), *_late(handled, told)],
+        disorder=[*_backwards(handled, again), *_late(handled, told)],
         strays=sorted(set(dead) - set(poison)),
     )
 
 
-def _backwards(handled: Iterable[Handling]) -> Iterable[str]:
-    """Where a process went back within one hold of a partition."""
+def _backwards(handled: Iterable[Handling], again: Collection[Step]) -> Iterable[str]:
+    """Where a process went back within one hold of a partition, but for what was published again."""
     latest: dict[tuple[str, int, int, str], int] = {}
     for line in handled:
         at = (line.owner, line.partition, line.assignment, line.step.key)
+        if line.step in again:
+            continue
         before = latest.get(at, -1)
         if line.step.number < before:
             yield f"{line.step} after {before} in {line.owner}, hold {line.assignment}"

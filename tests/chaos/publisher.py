@@ -34,7 +34,7 @@ class Publisher:
             await self.once(steps[start : start + batch])
 
     async def once(self, steps: Sequence[Step]) -> list[Step]:
-        """Try one batch; what was not confirmed."""
+        """Try one batch; what was not confirmed, in its order."""
         self._log.publication(Outcome.TRIED, steps)
         receipt = await self._bus.publish_many(self._scene.topic, map(self._event, steps))
         bad = {error.index: error for error in receipt.failures if error.index is not None}
@@ -43,7 +43,7 @@ class Publisher:
         self._log.publication(Outcome.OK, _without(steps, bad))
         self._log.publication(Outcome.FAILED, failed)
         self._log.publication(Outcome.UNKNOWN, unknown)
-        return [*failed, *unknown]
+        return [steps[at] for at in sorted(bad)]
 
     def close(self) -> None:
         """Close the log."""

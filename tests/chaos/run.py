@@ -26,6 +26,7 @@ PATIENCE = sized(40.0, 120.0)
 """Seconds within which something must come next: a kill become possible, the end be reached."""
 _LOOK = 1.0
 _RESTART = 0.02
+_KEYS = 16
 
 
 class Run:
@@ -39,6 +40,7 @@ class Run:
         self.publishing: asyncio.Task[None] | None = None
         self._supervising: asyncio.Task[None] | None = None
         self._keeping = 0
+        self._extra = 0
         self._opened = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -63,6 +65,22 @@ class Run:
             await self.crew.joined(member)
         return members
 
+    async def balance(self, members: Sequence[Member]) -> None:
+        """Publish a little until each of the members has handled some: then the group has come to rest.
+
+        RabbitMQ gives a queue to one member as long as that lives: there is nothing to wait for.
+        """
+        if self.scene.url.startswith("amqp"):
+            return
+        owners, publisher = {member.owner for member in members}, Publisher(self.scene, self.bus)
+        deadline = time.monotonic() + PATIENCE
+        while not owners <= self.crew.journal.read().owners.keys():
+            assert time.monotonic() < deadline, f"no share for {owners - self.crew.journal.owners.keys()}"
+            batch = [Step(f"balance{key}", self._extra // _KEYS) for key in range(_KEYS)]
+            await publisher.publish(batch)
+            self._extra += _KEYS
+            await self.progress(0)
+
     def supervise(self, workers: int) -> None:
         """Keep so many workers running from now on, however they end, as a process manager does."""
         self.crew.guards.remove(self.crew.check)
@@ -81,8 +99,8 @@ class Run:
         self.publishing = asyncio.create_task(publisher.publish(steps))
 
     async def progress(self, count: int, within: float = PATIENCE) -> None:
-        """Wait until so many distinct events were handled. See `reach`."""
-        steps = self.crew.journal.steps
+        """Wait until so many distinct events were handled, besides those of `balance`. See `reach`."""
+        steps, count = self.crew.journal.steps, count + self._extra
         await self.reach(
             lambda: len(steps) >= count, lambda: f"{count} events handled, there are {len(steps)}", within
         )
@@ -95,22 +113,29 @@ class Run:
         Raises what the oracle finds when everything is published and settled meanwhile: no more will come. Raises
         TimeoutError after `within` seconds, and Died when a worker ends by itself.
         """
-        deadline, over = time.monotonic() + within, False
+        deadline, quiet, seen = time.monotonic() + within, 0, -1
         while True:
-            await self.crew.until(_or_later(true, time.monotonic() + _LOOK), within, what)
+            look = time.monotonic() + _LOOK
+            await self.crew.until(_or_later(true, look), within, what)
             if true():
                 return
-            if over:
+            if quiet >= self._quiet:
                 self.verdict().require(duplicates=len(self.crew.journal.handled))
                 raise AssertionError(f"everything is settled, but not: {what()}")
             if time.monotonic() > deadline:
                 raise TimeoutError(f"not within {within:g} s: {what()}")
-            over = await self._over()
+            still = seen == (seen := len(self.crew.journal.handled)) and await self._over()
+            quiet = quiet + 1 if still else 0
+
+    @property
+    def _quiet(self) -> int:
+        """How often in turn it must look over: RabbitMQ's lag leaves out what a worker holds."""
+        return 15 if self.scene.url.startswith("amqp") else 2
 
     async def _over(self) -> bool:
         if self.publishing is not None and not self.publishing.done():
             return False
-        return await broker.lag(self.transport, self.scene.spec, self.scene.group, -1) == 0
+        return await self.transport.lag(self.scene.spec, self.scene.group) == 0
 
     async def kill_one(self, rng: Random) -> Member:
         """SIGKILL one of those that have handled something: a process that is only starting proves little."""
@@ -141,6 +166,7 @@ class Run:
             await self.crew.joined(member)
         codes = await self.crew.stop()
         assert codes == [0] * len(codes), f"workers told to stop ended with {codes}"
+        await broker.settled(self.scene, self.transport, within)  # what they held unsettled would be back
 
     def verdict(self, *, dead: Collection[Step] = (), poison: Collection[Step] = ()) -> Verdict:
         """What the oracle says now."""

@@ -41,7 +41,7 @@ class Scene:
     url: str
     folder: str
     topic_name: str = field(default_factory=lambda: f"chaos.{secrets.token_hex(4)}")
-    group: str = "g"
+    group: str = field(default_factory=lambda: f"g-{secrets.token_hex(4)}")
     partitions: int = 4
     retry: Mapping[str, float] = field(default_factory=dict[str, float])
     behaviour: str = "tests.chaos.behaviours:quick"

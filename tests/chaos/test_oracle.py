@@ -79,6 +79,12 @@ def test_reading_again_after_a_new_assignment_is_in_order() -> None:
     judge(ok(*A), again).require(2)
 
 
+def test_what_a_publisher_tried_again_may_come_again() -> None:
+    tried = [Publication(step, Outcome.TRIED) for step in (*A, A[1])]
+    judge([*tried, *ok(*A)], by("w1", A[0], A[1], A[2], A[1], A[3])).require(1)
+    assert "out of order" in red([*tried, *ok(*A)], by("w1", A[0], A[2], A[0], A[1], A[3]), 1)
+
+
 def test_an_attempt_again_is_in_order() -> None:
     judge(ok(*A), by("w1", A[0], A[0], A[1], A[2], A[3])).require(1)
 

@@ -67,13 +67,16 @@ async def test_poison_reaches_the_dead_letter_and_nothing_else_does(
             lambda step, message: undecodable(message) if kinds.get(step) == "unreadable" else message,
         )
         run.publishing = asyncio.create_task(forger.publish(steps(EVENTS)))
-        await run.end(EVENTS - len(kinds), within=_WITHIN)
-        dead = await dead_letters(scene, run.transport)
+        try:
+            await run.end(EVENTS - len(kinds), within=_WITHIN)
+        finally:
+            dead = await dead_letters(scene, run.transport)
+            verdict = run.verdict(dead={step_of(message) for message in dead}, poison=kinds)
+            assert not verdict.strays, f"healthy events in the dead letter: {told(dead, verdict.strays)}"
     deaths = run.killed()
     figures.faults = f"{len(kinds)} poison events, {deaths} processes killed by them"
     require_whole(dead, kinds, forger.written)
     require_attempts(run, kinds)
-    verdict = run.verdict(dead={step_of(message) for message in dead}, poison=kinds)
     figures.note(f"{len(dead)} dead letters of {len(kinds)} poison events")
     figures.judged(verdict, bound=deaths * UNCOMMITTED * PARTITIONS)
 
@@ -82,6 +85,16 @@ def drawn(every: Sequence[Step], rng: Random) -> dict[Step, str]:
     """Which of them are poison, and of which kind."""
     chosen = iter(rng.sample(every, len(every)))
     return {next(chosen): kind for kind, share in SHARES.items() for _ in range(round(share * len(every)))}
+
+
+def told(dead: Sequence[Message], strays: Sequence[Step]) -> str:
+    """What the dead letters of these say of why."""
+    names = ("error", "attempts", "partition", "offset")
+    return "; ".join(
+        f"{step}: {' '.join((message.header(f'eventwire_dead_{name}') or b'').decode() for name in names)}"
+        for message in dead
+        if (step := step_of(message)) in strays
+    )
 
 
 def require_end(run: Run, killers: int) -> None:

@@ -1,0 +1,156 @@
+"""Bar 17: the clock of the wall jumps two hours ahead and a day back."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import defaultdict
+from itertools import pairwise
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.chaos import vitals
+from tests.chaos.journal import Handling, Step
+from tests.chaos.publisher import Publisher
+from tests.chaos.report import Figures
+from tests.chaos.run import PATIENCE, Run
+from tests.chaos.scene import Scene, order, steps
+from tests.chaos.switches import sized
+from tests.chaos.waiting import until
+from tools import servers
+from tools.servers import faketime
+
+EVENTS = sized(1_200, 20_000)
+RETRIED = 12
+BACKOFF = 0.5
+"""Seconds between two attempts."""
+EARLY, LATE = 0.9, 1.1
+SLACK = 2.0
+"""Seconds that a busy machine may take to come to a timer that is due."""
+WORKERS = 2
+JUMPS = {"+2h": 7_200, "-1d": -86_400}
+"""As libfaketime reads them, and in seconds."""
+_IDLE = 2.0
+_PROBES = 50
+_AGAIN = 0.2
+_NEAR = 60.0
+_BUSY = 0.2
+
+
+class Clock:
+    """The wall clock of processes with `env`; their monotonic clock stays the machine's."""
+
+    def __init__(self, library: Path, folder: Path) -> None:
+        self._file = folder / "clock"
+        self.jump("+0")
+        self.env = {
+            "LD_PRELOAD": str(library),
+            "FAKETIME_TIMESTAMP_FILE": str(self._file),
+            "FAKETIME_CACHE_DURATION": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+
+    def jump(self, by: str) -> None:
+        """Set how far off it is."""
+        self._file.write_text(by)
+
+
+@pytest.fixture
+def clock(tmp_path: Path) -> Clock:
+    try:
+        return Clock(faketime.library(), tmp_path)
+    except servers.Unavailable as missing:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"NOT RUN: {missing}")
+        pytest.skip(f"NOT RUN: {missing}")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.bar(17, "the workers' wall clock jumps by +2 h, then by -1 d (libfaketime)")
+@pytest.mark.parametrize(
+    "broker",
+    [
+        "sqlite",
+        pytest.param("kafka", marks=pytest.mark.server),
+        pytest.param("amqp", marks=pytest.mark.server),
+    ],
+    indirect=True,
+)
+async def test_a_clock_that_jumps_changes_nothing(
+    url: str, tmp_path: Path, clock: Clock, rng: Random, figures: Figures
+) -> None:
+    scene = Scene(
+        url.replace("lease=1&poll=0.01", "lease=3&poll=0.05"),  # libfaketime makes every look at a clock dear
+        str(tmp_path),
+        retry={"initial_backoff": BACKOFF, "max_backoff": BACKOFF, "jitter": 0.0},
+        behaviour="tests.chaos.behaviours:twice",
+        options={"seconds": 0.005},
+        worker={"concurrency": 16, "max_uncommitted": 200, "commit_interval": 0.5},
+        starts=True,
+    )
+    every = steps(EVENTS)
+    again = set(rng.sample(every, RETRIED))
+    async with Run(scene, env=clock.env) as run:
+        await run.balance(await run.start(WORKERS))
+        usual = await _idle_cpu(run)
+        run.publish(every, event=lambda step: order(step, kind="retry" if step in again else ""))
+        probes = 0
+        for place, (jump, seconds) in enumerate(JUMPS.items(), 1):
+            await run.progress(place * EVENTS // (len(JUMPS) + 1))
+            clock.jump(jump)
+            probes = await _see_it(run, seconds, probes)
+        await run.progress(EVENTS + probes)
+        cpu = await _idle_cpu(run)
+        await run.end(EVENTS + probes)
+    gaps = _gaps(run, again)
+    figures.faults = f"{len(JUMPS)} jumps"
+    figures.note(f"{len(gaps)} waits of {BACKOFF} s took {min(gaps):.2f} to {max(gaps):.2f}")
+    figures.note(f"idle CPU {usual:.0%} before, {cpu:.0%} after")
+    assert len(gaps) >= RETRIED, f"{len(gaps)} second attempts at {RETRIED} events"
+    assert min(gaps) >= BACKOFF * EARLY, f"an attempt came early: after {min(gaps):.2f} s of {BACKOFF}"
+    assert max(gaps) <= BACKOFF * LATE + SLACK, f"an attempt came late: after {max(gaps):.2f} s of {BACKOFF}"
+    assert cpu - usual < _BUSY, (
+        f"a worker with nothing to do burns {cpu:.0%} of a processor, {usual:.0%} before"
+    )
+    figures.judged(run.verdict(), bound=0)
+
+
+async def _see_it(run: Run, off: float, probes: int) -> int:
+    """Ask a worker for its wall clock until it is as far off as it should be; how many were asked by then."""
+    publisher = Publisher(run.scene, run.bus, event=lambda step: order(step, kind="wall"))
+    told = 0.0
+    for probe in range(probes, probes + _PROBES):
+        path = Path(run.scene.folder, f"wall-{probe}")
+        await publisher.publish([Step("wall", probe)])
+        await until(path.exists, PATIENCE, "a worker tells its wall clock")
+        if abs((told := _number(path)) - off) < _NEAR:
+            return probe + 1
+        await asyncio.sleep(_AGAIN)
+    raise AssertionError(f"the workers' wall clock is off by {told:.0f} s, not by {off:.0f}")
+
+
+def _number(path: Path) -> float:
+    return float(path.read_text())
+
+
+async def _idle_cpu(run: Run) -> float:
+    """The most that a worker burns, as a share of one processor, while there is nothing to do."""
+    members = run.crew.alive
+    before = [vitals.sample(pid=member.process.pid).cpu for member in members]
+    waiting = vitals.sample().time + _IDLE
+    await until(lambda: vitals.sample().time >= waiting, PATIENCE, "")
+    after = [vitals.sample(pid=member.process.pid).cpu for member in members]
+    return max(end - begin for begin, end in zip(before, after, strict=True)) / _IDLE
+
+
+def _gaps(run: Run, again: set[Step]) -> list[float]:
+    """The times between two attempts at those that failed once, by the machine's monotonic clock."""
+    began: defaultdict[tuple[str, int, Step], list[Handling]] = defaultdict(list)
+    for line in run.crew.journal.started:
+        if line.step in again:
+            began[line.owner, line.assignment, line.step].append(line)
+    tries = (pair for lines in began.values() for pair in pairwise(lines))
+    return [after.time - before.time for before, after in tries if after.attempt == before.attempt + 1]
