@@ -12,6 +12,7 @@ from random import Random
 import pytest
 
 from tests.chaos import mutants
+from tests.chaos.authority import Authority
 from tests.chaos.report import Figures, Recording
 from tests.chaos.switches import SEED, full, random_of, seed
 from tools import servers
@@ -115,3 +116,26 @@ def _own(start: Callable[[], AbstractContextManager[servers.Server]], port: int)
         if os.environ.get("CI") == "true":
             pytest.fail(f"NOT RUN: {missing}")
         pytest.skip(f"NOT RUN: {missing}")
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Who signs the servers' certificates."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def tls_kafka(authority: Authority) -> Iterator[Own]:
+    yield from _own(lambda: servers.kafka(options=servers.Options(tls=authority.tls())), 0)
+
+
+@pytest.fixture(scope="session")
+def tls_amqp(authority: Authority) -> Iterator[Own]:
+    yield from _own(lambda: servers.rabbitmq(options=servers.Options(tls=authority.tls())), 0)
+
+
+@pytest.fixture
+def secure(broker: str, request: pytest.FixtureRequest) -> servers.Server:
+    """A server with a TLS listener, where one has to log in."""
+    found: Own = request.getfixturevalue(f"tls_{broker}")
+    return found.server

@@ -7,6 +7,7 @@ import os
 import resource
 import socket
 import sys
+from collections import Counter
 from pathlib import Path
 
 
@@ -25,9 +26,16 @@ def descriptors() -> int:
     return len(os.listdir("/dev/fd"))  # noqa: PTH208 - names are counted, no paths made
 
 
-def tasks() -> int:
-    """Tasks of the running loop, the caller's included."""
-    return len(asyncio.all_tasks())
+def tasks() -> Counter[str]:
+    """The running loop's tasks, by what they run; without a worker's runners, which come and go with the work."""
+    found = Counter(getattr(task.get_coro(), "__qualname__", "?") for task in asyncio.all_tasks())
+    del found["Lanes._run"]
+    return found
+
+
+def apart(before: tuple[int, Counter[str]], now: tuple[int, Counter[str]]) -> tuple[int, int]:
+    """How many descriptors and tasks more, or fewer."""
+    return abs(now[0] - before[0]), abs(now[1].total() - before[1].total())
 
 
 def connections(port: int) -> set[object]:

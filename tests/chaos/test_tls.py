@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,38 +47,6 @@ DIALECTS = {
     "amqp": Dialect("amqp", "amqps", "cafile", "no_verify_ssl=true"),
 }
 BROKERS = pytest.mark.parametrize("broker", sorted(DIALECTS), indirect=True)
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="module")
-def kafka_tls(authority: Authority) -> Iterator[servers.Server]:
-    yield from started(lambda: servers.kafka(options=servers.Options(tls=authority.tls())))
-
-
-@pytest.fixture(scope="module")
-def amqp_tls(authority: Authority) -> Iterator[servers.Server]:
-    yield from started(lambda: servers.rabbitmq(options=servers.Options(tls=authority.tls())))
-
-
-def started(start: Callable[[], AbstractContextManager[servers.Server]]) -> Iterator[servers.Server]:
-    """As the fixtures of the whole tree: a laptop may lack a server, CI may not."""
-    try:
-        with start() as server:
-            yield server
-    except servers.Unavailable as missing:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"NOT RUN: {missing}")
-        pytest.skip(f"NOT RUN: {missing}")
-
-
-@pytest.fixture
-def secure(broker: str, request: pytest.FixtureRequest) -> servers.Server:
-    server: servers.Server = request.getfixturevalue(f"{broker}_tls")
-    return server
 
 
 def place_of(url: str) -> str:
