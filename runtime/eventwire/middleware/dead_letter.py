@@ -77,8 +77,9 @@ class DeadLetter(Middleware):
             await self._insist.publish(dead_letter(context, error, self._name), context, pointer)
             self._counts.dead_lettered += 1
             _log.warning(
-                "dead letter %s: event %s of %s, group %s, after %d attempts: %s: %.200s",
-                self._name, context.id, context.topic.name, context.group, context.attempt, type(error).__name__, error,
+                "dead letter %s: event %s of %s, partition %d offset %s, group %s, after %d attempts: %s: %.200s",
+                self._name, context.id or "(not read)", context.topic.name, context.partition, context.offset,
+                context.group, context.attempt, type(error).__name__, error,
                 exc_info=_traceback_of(error),
             )  # fmt: skip
             if self._on_dead is OnDead.BLOCK_KEY and context.key is not None:
