@@ -379,7 +379,7 @@ def test_run_says_not_run_with_the_reason_and_runs_the_command_anyway(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "arguments", [["run", "kafka"], ["serve", "--", "true"], ["serve", "redis"], ["dance"]]
+    "arguments", [["run", "kafka"], ["serve", "--", "true"], ["serve", "mqtt"], ["dance"]]
 )
 def test_a_wrong_command_line_is_refused(arguments: list[str]) -> None:
     with command_line(*arguments) as running:

@@ -29,7 +29,7 @@ def no_inbox() -> None:
     Attempt.commit = lambda self: self.session.commit()  # type: ignore[method-assign]
 
 
-@mutant(bar=_SQL("sqlite"), sees="300 events handled, there are|everything is settled, but not")
+@mutant(bar=_SQL("sqlite"), sees="300 events handled, there are|everything is settled, but not|lost: ")
 def noted_before_the_handler() -> None:
     """The event is noted in a transaction of its own, before the handler's."""
 
