@@ -32,7 +32,7 @@ SLACK = 2.0
 WORKERS = 2
 JUMPS = {"+2h": 7_200, "-1d": -86_400}
 """As libfaketime reads them, and in seconds."""
-_IDLE = 2.0
+_IDLE = 3
 _PROBES = 50
 _AGAIN = 0.2
 _NEAR = 60.0
@@ -137,13 +137,20 @@ def _number(path: Path) -> float:
 
 
 async def _idle_cpu(run: Run) -> float:
-    """The most that a worker burns, as a share of one processor, while there is nothing to do."""
+    """The most that a worker burns, as a share of one processor, in its calmest second of some without work."""
     members = run.crew.alive
-    before = [vitals.sample(pid=member.process.pid).cpu for member in members]
-    waiting = vitals.sample().time + _IDLE
-    await until(lambda: vitals.sample().time >= waiting, PATIENCE, "")
-    after = [vitals.sample(pid=member.process.pid).cpu for member in members]
-    return max(end - begin for begin, end in zip(before, after, strict=True)) / _IDLE
+    seconds: list[list[float]] = []
+    for _ in range(_IDLE):
+        before = [vitals.sample(pid=member.process.pid) for member in members]
+        await asyncio.sleep(1.0)
+        after = [vitals.sample(pid=member.process.pid) for member in members]
+        seconds.append(
+            [
+                (end.cpu - begin.cpu) / (end.time - begin.time)
+                for begin, end in zip(before, after, strict=True)
+            ]
+        )
+    return max(map(min, zip(*seconds, strict=True)))
 
 
 def _gaps(run: Run, again: set[Step]) -> list[float]:

@@ -102,11 +102,11 @@ async def _faults(run: Run, victim: Member, proxy: Proxy | None, rng: Random) ->
         await asyncio.wait({run.publishing}, timeout=EVERY * rng.uniform(0.8, 1.2))
         if run.publishing.done():
             return kills, cuts
+        await run.crew.joined(victim)  # who cannot even begin ends with an error, rightly
         if proxy is not None and (kills > cuts):
             proxy.cut()
             cuts += 1
             continue
-        await run.crew.joined(victim)
         await victim.kill()
         kills += 1
         victim = await run.crew.start()

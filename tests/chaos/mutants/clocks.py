@@ -11,7 +11,7 @@ from tests.chaos.mutants import mutant
 
 @mutant(
     bar="tests/chaos/test_clock.py::test_a_clock_that_jumps_changes_nothing[sqlite]",
-    sees="duplicates: |out of order",
+    sees="duplicates: |out of order|a worker tells its wall clock",
 )
 def leases_by_the_wall_clock() -> None:
     """SQLite's leases end by the clock of the wall."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterable, Iterable
 from typing import Any
 
+from eventwire import bus
 from eventwire.lanes import Lanes
 from eventwire.offsets import OffsetTracker
 from eventwire.transport import Delivery
@@ -14,6 +15,10 @@ from tests.chaos.mutants import mutant
 _KILLS = "tests/chaos/test_kills.py::test_killed_workers_lose_nothing[sqlite]"
 _BACKLOG = "tests/chaos/test_backpressure.py::test_a_backlog_stays_at_the_broker[sqlite]"
 _STOP = "tests/chaos/test_stop.py::test_a_worker_told_to_stop_finishes_what_it_handles[sqlite]"
+_SECOND = (
+    "tests/chaos/test_stop.py::test_a_second_sigterm_ends_it_at_once_and_nothing_is_acknowledged[sqlite]"
+)
+_BLOCKED = "tests/chaos/test_backpressure.py::test_a_publisher_does_not_run_ahead_of_a_blocked_broker[sqlite]"
 _MEMBERS = "tests/chaos/test_membership.py::test_joins_and_leaves_lose_nothing[sqlite]"
 
 
@@ -65,3 +70,20 @@ def no_drain_at_sigterm() -> None:
         await drain(self, 0.0)
 
     Worker._drain = sabotaged  # type: ignore[method-assign]
+
+
+@mutant(bar=_SECOND, sees="s after SIGTERM")
+def the_second_sigterm_is_ignored() -> None:
+    """A worker that drains cannot be told to end at once."""
+    Worker._signalled = Worker.stop  # type: ignore[method-assign]
+
+
+@mutant(bar=_BLOCKED, sees="events taken within")
+def a_publisher_reads_ahead() -> None:
+    """`publish_many` takes the stream as fast as it comes, whatever is confirmed."""
+    chunks = bus._chunks
+
+    def sabotaged(events: Any, size: int) -> AsyncIterable[list[Any]]:
+        return chunks(events, size * 100)
+
+    bus._chunks = sabotaged
