@@ -30,7 +30,7 @@ def clients_log_what_they_send() -> None:
     def sabotaged(_: TypesOnly, record: logging.LogRecord) -> bool:
         return True
 
-    TypesOnly.filter = sabotaged  # type: ignore[method-assign]
+    TypesOnly.filter = sabotaged  # type: ignore[assignment, method-assign]
 
 
 @mutant(bar=f"{_FOUND}[memory]", sees="hits in .*repr of a message")
