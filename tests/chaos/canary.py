@@ -96,5 +96,5 @@ def reachable(roots: Iterable[object]) -> list[object]:
 def _ours(each: Any) -> bool:
     if isinstance(each, type):
         return False
-    kind = type(each)
+    kind: type[Any] = type(each)
     return kind in {dict, list, tuple, set, frozenset} or kind.__module__.split(".")[0] == "eventwire"
