@@ -20,6 +20,7 @@ TRANSPORTS_MAY_USE = (
     *("message", "transport", "transports", "errors"),  # the contract
     *(
         "deadline",
+        "driver_logs",
         "ids",
         "keys",
         "log",

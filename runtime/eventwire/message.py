@@ -8,8 +8,11 @@ from typing import TypeAlias
 Headers: TypeAlias = tuple[tuple[str, bytes], ...]
 """Pairs in the order they were written. Names may repeat (Kafka allows it); values are bytes, text is UTF-8."""
 
+_SHOWN = 20
+"""Headers whose names a message's repr tells."""
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, repr=False)
 class Message:
     """One message as a transport carries it; nothing in it is parsed.
 
@@ -25,6 +28,14 @@ class Message:
     headers: Headers = ()
     content_type: str | None = None
     id: str = ""
+
+    def __repr__(self) -> str:
+        """Tell it apart, showing no value: of body, key and headers nobody knows here which are secret."""
+        body = "no body" if self.body is None else f"body of {len(self.body)} bytes"
+        key = "no key" if self.key is None else f"key of {len(self.key)} bytes"
+        names = ", ".join(name for name, _ in self.headers[:_SHOWN])
+        more = f" and {len(self.headers) - _SHOWN} more" if len(self.headers) > _SHOWN else ""
+        return f"<Message {self.id!r} of {self.topic}, {self.content_type}, {key}, {body}, headers: {names}{more}>"
 
     def header(self, name: str) -> bytes | None:
         """The last header of that name, or None. Names are compared as written."""

@@ -248,9 +248,9 @@ class Transport(Protocol):
 class DriverOptions:
     """Options that go to the client library as they are, by the client's part they belong to."""
 
-    producer: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    consumer: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    admin: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    producer: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    consumer: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    admin: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
 
 
 class TransportFactory(Protocol):

@@ -82,7 +82,10 @@ def figures(request: pytest.FixtureRequest) -> Iterator[Figures]:
 
 @dataclass(frozen=True)
 class Own:
-    """A server that a test may kill and suspend. Kafka sends who came by `urls["behind"]` on to `proxy`, a free port."""
+    """A server that a test may kill and suspend.
+
+    Kafka sends who came by `urls["behind"]` on to `proxy`, a free port.
+    """
 
     server: servers.Server
     proxy: int

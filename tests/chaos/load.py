@@ -56,10 +56,9 @@ class Load:
     @asynccontextmanager
     async def working(self, **options: Any) -> AsyncGenerator[Worker]:
         """A worker with a bus of its own. What makes it end ends the block."""
-        worker = Worker(
-            self.open(), handler_of(self.scene.topic, self.handle), group=self.scene.group,
-            **{"commit_interval": 0.1, "grace": 5.0, **options},
-        )  # fmt: skip
+        arguments: dict[str, Any] = {"commit_interval": 0.1, "grace": 5.0, **options}
+        handler = handler_of(self.scene.topic, self.handle)
+        worker = Worker(self.open(), handler, group=self.scene.group, **arguments)
         async with worker:
             yield worker
 
@@ -72,7 +71,7 @@ class Load:
 
     async def _in_turn(self, bus: Bus, steps: Sequence[Step]) -> None:
         for step in steps:
-            while not await self.once(bus, step):
+            while not await self.once(bus, step):  # noqa: ASYNC110 - a publisher that backs off
                 await asyncio.sleep(_PAUSE)
 
     async def once(self, bus: Bus, step: Step) -> bool:

@@ -15,7 +15,8 @@ class Recorder:
         self.port = 0
         self.received = b""
 
-    async def _keep(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def keep(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Take in one connection."""
         try:
             while chunk := await reader.read(65536):
                 self.received += chunk
@@ -29,7 +30,7 @@ class Recorder:
 async def recording(context: ssl.SSLContext | None = None) -> AsyncGenerator[Recorder]:
     """Serve on a free port until the block ends."""
     recorder = Recorder()
-    server = await asyncio.start_server(recorder._keep, "127.0.0.1", 0, ssl=context)
+    server = await asyncio.start_server(recorder.keep, "127.0.0.1", 0, ssl=context)
     recorder.port = server.sockets[0].getsockname()[1]
     try:
         yield recorder

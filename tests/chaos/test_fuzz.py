@@ -14,7 +14,7 @@ import pytest
 
 from eventwire.bus import Bus
 from eventwire.context import Context
-from eventwire.dispatch import Policies, dead_letter_spec
+from eventwire.group import Policies, dead_letter_spec
 from eventwire.message import Message
 from eventwire.route import spec_of
 from eventwire.topic import Topic
@@ -47,6 +47,10 @@ class Fates:
     @property
     def settled(self) -> int:
         return len(self.handled) + len(self.dead)
+
+    async def reach(self, count: int) -> None:
+        """Wait until so many have a fate."""
+        await until(lambda: self.settled >= count, 20, lambda: f"{self.settled} of {count} settled")
 
     async def handle(self, event: Any, context: Context) -> None:
         """What a handler may do with what it gets: look at all of it."""
@@ -102,9 +106,7 @@ async def test_every_payload_is_handled_or_in_the_dead_letter(
             for payload in batch:
                 await transport.publish(SPECS[payload.message.topic], payload.message)
             published += len(batch)
-            await until(
-                lambda: fates.settled >= published, 20, lambda: f"{fates.settled} of {published} settled"
-            )
+            await fates.reach(published)
             fates.check(batch)
             base = base or (rss() if published >= WARM_UP else 0)
         grown = rss() - base

@@ -14,8 +14,8 @@ import pytest
 
 from eventwire.bus import Bus
 from eventwire.context import Context
-from eventwire.dispatch import Policies, dead_letter_spec
 from eventwire.errors import PublishError, PublishFailed
+from eventwire.group import Policies, dead_letter_spec
 from eventwire.message import Message, Receipt
 from eventwire.policy import BreakerPolicy, RetryPolicy
 from eventwire.route import spec_of
@@ -133,7 +133,7 @@ async def test_hostile_headers_come_back_or_are_refused(url: str, rng: Random, f
     figures.events = MESSAGES
     figures.faults = f"{MESSAGES:,} hostile messages"
     figures.note(
-        f"{tally.confirmed:,} came back whole, {sum(tally.refused.values()):,} refused, {len(closed)} connections closed"
+        f"{tally.confirmed:,} came back whole, {sum(tally.refused.values()):,} refused, {len(closed)} closed"
     )
     assert not closed, f"connections closed by a header: {closed}"
     assert tally.confirmed > MESSAGES // 4

@@ -149,8 +149,7 @@ async def test_a_writer_killed_in_its_transaction_loses_nothing(
     scene = load.scene.save()
     for _ in range(kills):
         writer = await started(scene, events)
-        size = load.scene.published.stat().st_size if load.scene.published.exists() else 0
-        await until(lambda: grown(load.scene.published, size), 30, "the writer writes")
+        await growing(load.scene.published)
         await asyncio.sleep(rng.random() * 0.2)
         writer.kill()
         assert await writer.wait() == -signal.SIGKILL
@@ -164,8 +163,14 @@ async def test_a_writer_killed_in_its_transaction_loses_nothing(
     assert load.confirmed, "nothing was confirmed"
 
 
-def grown(path: Path, size: int) -> bool:
-    return path.exists() and path.stat().st_size > size
+async def growing(path: Path) -> None:
+    """Wait until it is longer than now."""
+    before = size(path)
+    await until(lambda: size(path) > before, 30, "the writer writes")
+
+
+def size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 async def started(scene: Path, events: int) -> asyncio.subprocess.Process:

@@ -98,9 +98,14 @@ async def test_a_server_that_cannot_be_verified_is_refused(
 @pytest.mark.bar(15, "the same server with the right authority, and unverified because somebody said so")
 @BROKERS
 async def test_a_server_that_can_be_verified_carries_events(
-    broker: str, secure: servers.Server, authority: Authority, tmp_path: Path, figures: Figures,
+    broker: str,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    figures: Figures,
     caplog: pytest.LogCaptureFixture,
-) -> None:  # fmt: skip
+) -> None:
+    secure: servers.Server = request.getfixturevalue("secure")
+    authority: Authority = request.getfixturevalue("authority")
     dialect, tls = DIALECTS[broker], place_of(secure.urls["tls"])
     await carried(Scene(dialect.url(tls, f"{dialect.authority}={authority.file}"), str(tmp_path)))
     assert "verified" not in caplog.text

@@ -7,7 +7,7 @@ binary; a schema id header or a leading zero byte is a registry's framing; anyth
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from eventwire.errors import CapabilityError, Undecodable, UnknownEvent
@@ -54,8 +54,8 @@ class Incoming:
     """A message that was told apart and not yet parsed. `data` is None for a tombstone."""
 
     event: Event[Any]
-    data: bytes | None
-    values: Mapping[str, bytes]
+    data: bytes | None = field(repr=False)
+    values: Mapping[str, bytes] = field(repr=False)
     """Where the attributes are, their names prefixed."""
     prefix: str = ""
 

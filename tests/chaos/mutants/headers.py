@@ -1,5 +1,8 @@
 """Sabotage of what is done about headers."""
 
+# pyright: reportPrivateUsage=false
+# Sabotage reaches inside.
+
 from __future__ import annotations
 
 from typing import Any

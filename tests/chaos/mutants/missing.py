@@ -45,4 +45,4 @@ def what_is_missing_is_made() -> None:
     ) -> None:
         await transport.declare(specs, groups)
 
-    Bus._provide = sabotaged  # type: ignore[assignment, method-assign]
+    Bus._provide = sabotaged  # type: ignore[method-assign]

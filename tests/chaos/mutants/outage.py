@@ -1,5 +1,8 @@
 """Sabotage of what is done while the broker is away."""
 
+# pyright: reportPrivateUsage=false
+# Sabotage reaches inside.
+
 from __future__ import annotations
 
 import asyncio
@@ -28,7 +31,7 @@ def a_publish_has_no_deadline() -> None:
     def sabotaged(*_: object) -> None:
         return
 
-    Deadlines.enter = sabotaged  # type: ignore[method-assign]
+    Deadlines.enter = sabotaged  # type: ignore[assignment, method-assign]
 
 
 @mutant(bar=_KILLED, sees="lost: ")
@@ -66,4 +69,4 @@ def a_lost_consumer_stays_lost() -> None:
     async def sabotaged(_: AmqpConsumer) -> None:
         await asyncio.Event().wait()
 
-    AmqpConsumer._keep = sabotaged  # type: ignore[method-assign]
+    AmqpConsumer._keep = sabotaged  # type: ignore[assignment, method-assign]

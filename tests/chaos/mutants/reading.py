@@ -1,5 +1,8 @@
 """Sabotage of how a worker reads what it is given."""
 
+# pyright: reportPrivateUsage=false
+# Sabotage reaches inside.
+
 from __future__ import annotations
 
 from eventwire.context import Context

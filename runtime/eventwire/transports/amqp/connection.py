@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -21,6 +22,7 @@ from aiormq.exceptions import (
 )
 
 from eventwire import tls
+from eventwire.driver_logs import TypesOnly
 from eventwire.errors import BrokerError, TopicMismatch, TopicMissing, Unreachable
 from eventwire.transports import DECLARE_IT
 from eventwire.transports.amqp.client import Channel
@@ -30,6 +32,8 @@ from eventwire.url import Host
 _CLIENT_ERRORS = (AMQPError, OSError, RuntimeError)  # ChannelInvalidStateError is a RuntimeError
 REFUSED = (AuthenticationError, ProbableAuthenticationError, ConnectionNotAllowed, ChannelAccessRefused)
 """Refusals that trying again does not change."""
+_TALKATIVE = logging.getLogger("aiormq.connection")
+_FILTER = TypesOnly()
 _FRAMES = 256
 """Frames that wait between aiormq's socket reader and a channel; its default of 10 switches tasks for every few."""
 _RETRY = 0.2
@@ -89,6 +93,7 @@ async def _advice(settings: Settings, host: Host, reason: str) -> str:
 
 
 async def _connect(settings: Settings, arguments: Mapping[str, Any], host: Host) -> aio_pika.Connection:
+    _TALKATIVE.addFilter(_FILTER)  # again changes nothing
     options = dict(arguments)
     objects = {name: options.pop(name) for name in ("ssl_context", "client_properties") if name in options}
     transport = options.pop("transport_factory", None)

@@ -10,6 +10,8 @@ import logging
 import time
 from collections.abc import Callable
 
+from eventwire.driver_logs import TypesOnly
+
 log = logging.getLogger(__name__)
 
 _TALKATIVE = ("aiokafka.conn", "aiokafka.producer.producer")
@@ -23,17 +25,6 @@ _REPETITIVE = (
 )
 _SELDOM = 30.0
 _AWAY = 3.0
-
-
-class _TypesOnly(logging.Filter):
-    """Lets addresses, numbers and names pass and shows everything else by its type."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if record.levelno <= logging.DEBUG and isinstance(record.args, tuple):
-            record.args = tuple(
-                arg if isinstance(arg, str | int) else type(arg).__name__ for arg in record.args
-            )
-        return True
 
 
 class Seldom(logging.Filter):
@@ -85,7 +76,7 @@ class Outage:
             log.warning("group %s: no Kafka broker can be reached; trying again until one can", self._group)
 
 
-_FILTER = _TypesOnly()
+_FILTER = TypesOnly()
 _LIMIT = Seldom(_SELDOM)
 
 

@@ -10,7 +10,7 @@ import inspect
 import logging
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NoReturn
 
@@ -77,11 +77,14 @@ _CONSUMER: Mapping[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class ClientOptions:
-    """Keyword arguments for aiokafka's clients, and what is for the transport itself. Times are in seconds."""
+    """Keyword arguments for aiokafka's clients, and what is for the transport itself. Times are in seconds.
 
-    producer: Mapping[str, Any]
-    consumer: Mapping[str, Any]
-    admin: Mapping[str, Any]
+    The clients' arguments have the password in them.
+    """
+
+    producer: Mapping[str, Any] = field(repr=False)
+    consumer: Mapping[str, Any] = field(repr=False)
+    admin: Mapping[str, Any] = field(repr=False)
     connect_timeout: float
     replication_factor: int
 
