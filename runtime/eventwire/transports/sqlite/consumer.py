@@ -164,9 +164,8 @@ class SqliteConsumer:
     # handing out
 
     async def _take(self, limit: int) -> list[LogDelivery]:
-        one_by_one = self._leases.suspected()
         try:
-            if one_by_one:
+            if self._leases.watched:
                 return await self._take_one_by_one(limit)
             leases = self._leases.turn()
             return self._leases.take_again(limit) or await self._take_new(leases, limit)
@@ -240,7 +239,7 @@ class SqliteConsumer:
     async def _write(self, progress: Sequence[Progress]) -> None:
         recorded = {p.partition: p for p in progress}
         leases = [lease for _, lease in self._leases.items() if lease.partition in recorded]
-        numbers = [lease.writing() for lease in leases]
+        numbers = [lease.writing(recorded[lease.partition]) for lease in leases]
         group = self._member.group
         lost = await self._database.write(lambda write: membership.commit(write.connection, group, progress))
         self._answered()

@@ -45,9 +45,10 @@ class Lease:
             return None
         return self.alone
 
-    def writing(self) -> int:
+    def writing(self, progress: Progress) -> int:
         """Take note that a write is under way; its number for `written`."""
-        self.noted = _UNSURE
+        if self.noted is not None or progress.alone is not None:
+            self.noted = _UNSURE
         self.writes += 1
         return self.writes
 
@@ -138,6 +139,11 @@ class Leases:
     def suspected(self) -> list[TopicPartition]:
         """The partitions that are handed out one by one."""
         return [at for at, lease in self._held.items() if lease.held.suspected]
+
+    @property
+    def watched(self) -> bool:
+        """Whether the file has to know of each hand-out: there are suspects, or it may still note one as in hand."""
+        return any(lease.held.suspected or lease.noted is not None for lease in self._held.values())
 
     def full(self) -> list[TopicPartition]:
         """The partitions of which nothing more can be read before something is settled."""
