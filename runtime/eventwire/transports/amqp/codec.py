@@ -4,8 +4,8 @@ Beside the headers of the message itself these are written: `eventwire_key`, the
 is one; `eventwire_tombstone` on a message without a body, which AMQP cannot tell from an empty one; `eventwire_attempt`
 on what is passed to another queue of the same group, how often it was delivered before. A header
 name that repeats becomes one field with an array of values. Text is written as such, other bytes as a byte array.
-RabbitMQ routes copies by headers named `CC` and `BCC`, and closes the channel for values it cannot route by: they travel
-under other names.
+RabbitMQ routes copies by headers named `CC` and `BCC`, and closes the channel for values it cannot route by: they
+travel under other names.
 """
 
 from __future__ import annotations

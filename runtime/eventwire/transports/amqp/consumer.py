@@ -63,7 +63,7 @@ class AmqpConsumer:
         self._looking: Channel | None = None
         self._failure: BrokerError | None = None
         self._tolerant: TolerantTransport | None = None
-        self.closed = False
+        self._closing: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
         self._rebuilt = 0
@@ -116,7 +116,7 @@ class AmqpConsumer:
     async def fetch(self, limit: int) -> Sequence[AmqpDelivery]:
         """Wait for messages; up to `limit`, at least one."""
         while True:
-            if self.closed:
+            if self._closing:
                 raise Closed("the consumer is closed")
             if self._failure:
                 raise self._failure
@@ -131,10 +131,20 @@ class AmqpConsumer:
             await self._session.flush()
 
     async def close(self) -> None:
-        """Flush and leave: the broker gives what is not acked to others. Bounded to about 4 seconds."""
-        if self.closed:
-            return
-        self.closed = True
+        """Flush and leave: the broker gives what is not acked to others. Bounded to about 4 seconds.
+
+        Cancelling ends the wait and not the closing.
+        """
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is closed, and nothing of it is left."""
+        return self._closing is not None and self._closing.done()
+
+    async def _close(self) -> None:
         self._wake()
         if self._keeper:
             self._keeper.cancel()
@@ -148,7 +158,7 @@ class AmqpConsumer:
 
     def _drop(self) -> None:
         session = self._session
-        if self._suspects and not self.closed:
+        if self._suspects and not self._closing:
             self._suspects.lost()
         self._session = self._suspects = None
         self._changed.set()
@@ -195,7 +205,7 @@ class AmqpConsumer:
             await self._let_go()
             pause = _FIRST_PAUSE if loop.time() - began > _STEADY else min(pause * 2, _LONGEST_PAUSE)
             await self._restore(pause)
-            self._rebuilt += self._session is not None
+            self._rebuilt += not self._failure
 
     async def _restore(self, pause: float) -> None:
         loop = asyncio.get_running_loop()
@@ -215,7 +225,7 @@ class AmqpConsumer:
 
     def _on_end(self, keeper: asyncio.Task[None]) -> None:
         """Nobody watches any more: `fetch` has to say so."""
-        if not self.closed and not self._failure:
+        if not self._closing and not self._failure:
             error = None if keeper.cancelled() else keeper.exception()
             failure = BrokerError(f"group {self._subscription.group}: the consumer stopped: {error!r}")
             failure.__cause__ = error
