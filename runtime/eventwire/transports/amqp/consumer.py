@@ -13,7 +13,7 @@ import aio_pika
 from aiormq.exceptions import InvalidFrameError
 
 from eventwire.errors import BrokerError, Closed, TopicMismatch, TopicMissing
-from eventwire.transport import ConsumerHealth, Subscription
+from eventwire.transport import ConsumerHealth, Subscription, TopicSpec
 from eventwire.transports.amqp import suspects, topology
 from eventwire.transports.amqp.client import Channel
 from eventwire.transports.amqp.connection import REFUSED, calling, dial, hang_up, open_channel
@@ -99,6 +99,12 @@ class AmqpConsumer:
             rebuilt=self._rebuilt,
             trouble=self._why_not(watch, gate),
         )
+
+    def holds(self, topic: TopicSpec, group: str) -> int:
+        """How many messages of the topic it holds for the group and has not settled."""
+        if not topic.queue and group != self._subscription.group:
+            return 0
+        return sum(self._places[delivered.consumer].topic == topic.name for delivered in self._in_hand())
 
     def _why_not(self, watch: Watch | None, gate: Suspects | None) -> str | None:
         if self._failure:
