@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
 
 import aio_pika
@@ -70,8 +70,7 @@ async def _dial(settings: Settings, arguments: Mapping[str, Any], deadline: floa
     for left, host in zip(range(len(settings.hosts), 0, -1), settings.hosts, strict=True):
         share = max(deadline - loop.time(), 0.0) / left
         try:
-            async with asyncio.timeout(share), calling(settings.address(host)):
-                return await _connect(settings, arguments, host)
+            return await _attempt(settings, arguments, host, share)
         except TimeoutError as error:
             cause = error
             failures.append(f"{settings.address(host)}: no answer within {share:.1f} s")
@@ -79,6 +78,18 @@ async def _dial(settings: Settings, arguments: Mapping[str, Any], deadline: floa
             cause = error.__cause__
             failures.append(f"{error}{await _advice(settings, host, str(error))}")
     raise Unreachable(f"no connection to RabbitMQ: {'; '.join(failures)}") from cause
+
+
+async def _attempt(
+    settings: Settings, arguments: Mapping[str, Any], host: Host, within: float
+) -> aio_pika.Connection:
+    """Connect to one host. Who is cancelled meanwhile leaves no connection behind."""
+    async with AsyncExitStack() as undo:
+        async with asyncio.timeout(within), calling(settings.address(host)):
+            connection = await _connect(settings, arguments, host)
+            undo.push_async_callback(connection.close)
+        undo.pop_all()
+        return connection
 
 
 async def _advice(settings: Settings, host: Host, reason: str) -> str:
@@ -134,20 +145,29 @@ async def hang_up(connection: aio_pika.Connection, within: float) -> None:
     await asyncio.wait({closing}, timeout=_RETRY)
 
 
+def _require_going(task: asyncio.Task[Any] | None, before: int) -> None:
+    if task and task.cancelling() > before:
+        raise asyncio.CancelledError
+
+
 @asynccontextmanager
 async def calling(doing: str) -> AsyncGenerator[None, None]:
     """Turn what the client raises while `doing` something into BrokerError.
 
-    aiormq also cancels its callers when a connection ends; that is no cancellation of our task.
+    aiormq also cancels its callers when a connection ends, which is no cancellation of our task; and where it closes
+    things it swallows those that are, or puts its own error in their place.
     """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
     try:
         yield
+        _require_going(task, before)
     except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
+        if task is None or task.cancelling() > before:
             raise
         raise BrokerError(f"{doing}: the connection was lost") from error
     except Exception as error:
+        _require_going(task, before)
         if (
             isinstance(error, _CLIENT_ERRORS) or type(error) is Exception
         ):  # aiormq raises Exception itself, too

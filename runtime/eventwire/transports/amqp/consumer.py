@@ -13,7 +13,7 @@ import aio_pika
 from aiormq.exceptions import InvalidFrameError
 
 from eventwire.errors import BrokerError, Closed, TopicMismatch, TopicMissing
-from eventwire.transport import ConsumerHealth, Subscription
+from eventwire.transport import ConsumerHealth, Subscription, TopicSpec
 from eventwire.transports.amqp import suspects, topology
 from eventwire.transports.amqp.client import Channel
 from eventwire.transports.amqp.connection import REFUSED, calling, dial, hang_up, open_channel
@@ -63,7 +63,7 @@ class AmqpConsumer:
         self._looking: Channel | None = None
         self._failure: BrokerError | None = None
         self._tolerant: TolerantTransport | None = None
-        self.closed = False
+        self._closing: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
         self._rebuilt = 0
@@ -100,6 +100,12 @@ class AmqpConsumer:
             trouble=self._why_not(watch, gate),
         )
 
+    def holds(self, topic: TopicSpec, group: str) -> int:
+        """How many messages of the topic it holds for the group and has not settled."""
+        if not topic.queue and group != self._subscription.group:
+            return 0
+        return sum(self._places[delivered.consumer].topic == topic.name for delivered in self._in_hand())
+
     def _why_not(self, watch: Watch | None, gate: Suspects | None) -> str | None:
         if self._failure:
             return str(self._failure)
@@ -116,7 +122,7 @@ class AmqpConsumer:
     async def fetch(self, limit: int) -> Sequence[AmqpDelivery]:
         """Wait for messages; up to `limit`, at least one."""
         while True:
-            if self.closed:
+            if self._closing:
                 raise Closed("the consumer is closed")
             if self._failure:
                 raise self._failure
@@ -131,10 +137,20 @@ class AmqpConsumer:
             await self._session.flush()
 
     async def close(self) -> None:
-        """Flush and leave: the broker gives what is not acked to others. Bounded to about 4 seconds."""
-        if self.closed:
-            return
-        self.closed = True
+        """Flush and leave: the broker gives what is not acked to others. Bounded to about 4 seconds.
+
+        Cancelling ends the wait and not the closing.
+        """
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is closed, and nothing of it is left."""
+        return self._closing is not None and self._closing.done()
+
+    async def _close(self) -> None:
         self._wake()
         if self._keeper:
             self._keeper.cancel()
@@ -148,7 +164,7 @@ class AmqpConsumer:
 
     def _drop(self) -> None:
         session = self._session
-        if self._suspects and not self.closed:
+        if self._suspects and not self._closing:
             self._suspects.lost()
         self._session = self._suspects = None
         self._changed.set()
@@ -195,7 +211,7 @@ class AmqpConsumer:
             await self._let_go()
             pause = _FIRST_PAUSE if loop.time() - began > _STEADY else min(pause * 2, _LONGEST_PAUSE)
             await self._restore(pause)
-            self._rebuilt += self._session is not None
+            self._rebuilt += not self._failure
 
     async def _restore(self, pause: float) -> None:
         loop = asyncio.get_running_loop()
@@ -215,7 +231,7 @@ class AmqpConsumer:
 
     def _on_end(self, keeper: asyncio.Task[None]) -> None:
         """Nobody watches any more: `fetch` has to say so."""
-        if not self.closed and not self._failure:
+        if not self._closing and not self._failure:
             error = None if keeper.cancelled() else keeper.exception()
             failure = BrokerError(f"group {self._subscription.group}: the consumer stopped: {error!r}")
             failure.__cause__ = error

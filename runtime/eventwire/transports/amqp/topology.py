@@ -46,7 +46,8 @@ async def declare(
         async with calling(f"declaring topic {topic.name}"):
             with _comparing(topic):
                 await _declare(channel, topic, groups)
-    await channel.close()
+    async with calling("declaring"):
+        await channel.close()
 
 
 @contextmanager

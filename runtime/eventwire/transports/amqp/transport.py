@@ -88,12 +88,13 @@ class AmqpTransport:
             await (await open_channel(connection)).close()
 
     async def lag(self, topic: TopicSpec, group: str) -> int:
-        """How many messages wait for the group. Raises TopicMissing and BrokerError.
+        """How many messages wait for the group, or are held by its members here. Raises TopicMissing and BrokerError.
 
-        Without what its members hold and have not settled, at most `prefetch` each and queue: AMQP does not tell it. A
-        delayed topic's waiting messages count.
+        Without what its members elsewhere hold and have not settled, at most `prefetch` each and queue: AMQP does not
+        tell it. A delayed topic's waiting messages count.
         """
-        return await topology.lag(await self._publisher.connection(), topic, group)
+        waiting = await topology.lag(await self._publisher.connection(), topic, group)
+        return waiting + sum(consumer.holds(topic, group) for consumer in self._consumers)
 
     async def subscribe(self, subscription: Subscription) -> AmqpConsumer:
         """Join the group with a connection of its own. Raises Unreachable and TopicMissing."""
