@@ -27,6 +27,7 @@ from eventwire.transports.kafka.commits import CommitRefused, Committer
 from eventwire.transports.kafka.faults import REFUSED, describe
 from eventwire.transports.kafka.placing import Placing, Role
 from eventwire.transports.kafka.topics import topic_missing
+from eventwire.transports.kafka.transactional import TransactionalPartition
 from eventwire.transports.kafka.watch import Sight, Watch
 
 log = logging.getLogger(__name__)
@@ -67,7 +68,8 @@ class Member:
         self._over = False
         self._absent_since: float | None = None
         self.committer = Committer(client, self._group, self.assigned)
-        self._placing = Placing(client, role, Hooks(self._give_back, self.committer.soon))
+        self._placing = Placing(client, role, Hooks(self._give_back, self.committer.soon), self.lose)
+        self._closings: set[Task[None]] = set()
         self._names = self._placing.names
         self._committing: Task[None] | None = None
         self._watch = Watch(role.session_timeout, time.monotonic())
@@ -143,7 +145,7 @@ class Member:
         with suppress(TimeoutError):
             async with asyncio.timeout(_PLACING_ENDS_WITHIN), self._turn:
                 pass
-        self._leave()
+        await self._leave()
         await self.committer.commit_if_possible(_COMMIT_WITHIN)
         await self.end()
 
@@ -154,6 +156,8 @@ class Member:
             self._committing.cancel()
         self._abandon()
         await self.client.end()
+        if self._closings:
+            await asyncio.wait(self._closings, timeout=_COMMIT_WITHIN)
         if self._polling is not None:
             self._polling.cancel()  # one that began in a rebalance waits for an assignment that never comes now
             await asyncio.gather(self._polling, return_exceptions=True)
@@ -266,7 +270,7 @@ class Member:
             self._drop_polled()
             if self.assigned:
                 await self._finish_handling()
-                self._leave()
+                await self._leave()
                 await self.committer.commit_if_possible(_COMMIT_WITHIN)
             self._abandon()
             self._giving_up = False
@@ -291,12 +295,21 @@ class Member:
             self.failure.__cause__ = error
             self.lose(str(self.failure))
 
-    def _leave(self) -> None:
+    async def _leave(self) -> None:
         for assigned in self.assigned.values():
             assigned.leaving = True
+        if concluding := [asyncio.create_task(each.conclude()) for each in self._transactional()]:
+            await asyncio.wait(concluding, timeout=_COMMIT_WITHIN)
+
+    def _transactional(self) -> Sequence[TransactionalPartition]:
+        return [each for each in self.assigned.values() if isinstance(each, TransactionalPartition)]
 
     def _abandon(self) -> None:
         self.committer.forget()
+        for partition in self._transactional():
+            closing = partition.end()
+            self._closings.add(closing)
+            closing.add_done_callback(self._closings.discard)
         for assigned in self.assigned.values():
             assigned.live = False
         self.assigned.clear()
@@ -319,7 +332,7 @@ class Member:
                 placed = await self._placing.places(list(partitions))
                 begun = await self._begin(placed)
         except (KafkaError, BrokerError, TimeoutError) as error:
-            cause = error.__cause__ if isinstance(error, CommitRefused) else error
+            cause = error.__cause__ if isinstance(error, BrokerError) and error.__cause__ else error
             self.lose("cannot learn where it stands", cause)
             return
         if not begun or self.lost.done():
