@@ -7,12 +7,15 @@ import random
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from typing_extensions import override
+
 from eventwire.batch import BatchReceipt
-from eventwire.context import Context
+from eventwire.context import Context, Origin
 from eventwire.counts import Counts
 from eventwire.deadline import Deadlines
 from eventwire.errors import (
     CapabilityError,
+    ConfigurationError,
     HandlerDied,
     InvalidEvent,
     PublishError,
@@ -27,10 +30,11 @@ from eventwire.message import Message, Receipt
 from eventwire.middleware.backoff import backoff
 from eventwire.middleware.base import HandleNext, Middleware
 from eventwire.middleware.breaker import Breaker
-from eventwire.policy import RetryMode, RetryPolicy
+from eventwire.middleware.insist import Insist
+from eventwire.policy import OnDead, RetryMode, RetryPolicy
 from eventwire.route import Route
 from eventwire.topic import Topic
-from eventwire.transport import TopicSpec, TransactionalDelivery, Transport
+from eventwire.transport import Delivery, TopicSpec, TransactionalDelivery, Transport
 
 if TYPE_CHECKING:
     from eventwire.bus import Bus
@@ -39,7 +43,7 @@ _log = logging.getLogger("eventwire.transactions")
 E = TypeVar("E")
 
 
-def require(transport: Transport, topic: Topic[Any], policy: RetryPolicy) -> None:
+def require(transport: Transport, topic: Topic[Any], policy: RetryPolicy, on_dead: OnDead) -> None:
     """Raise CapabilityError when a topic cannot be handled in transactions."""
     features = transport.features
     if not features.transactions:
@@ -51,6 +55,24 @@ def require(transport: Transport, topic: Topic[Any], policy: RetryPolicy) -> Non
         raise CapabilityError(
             f"topic {topic.name}: a delayed retry would leave the transaction: retry in place (`RetryPolicy()`)"
         )
+    if on_dead is OnDead.BLOCK_KEY:
+        raise CapabilityError(
+            f"topic {topic.name}: a key that is blocked keeps its transaction open, its dead letter unseen: use "
+            "`OnDead.CONTINUE` with `transactional`"
+        )
+
+
+def require_no_inbox(transactional: str | None) -> None:
+    """Raise ConfigurationError for a worker with an inbox that is to handle in transactions, too."""
+    if transactional is not None:
+        raise ConfigurationError(
+            "an inbox remembers what a transaction may undo: give the worker either `inbox` or `transactional`"
+        )
+
+
+def joined(bus: Bus, topic: Topic[Any], delivery: Delivery, deadlines: Deadlines) -> Origin:
+    """What publishes on behalf of a delivery of a worker with `transactional`."""
+    return Joined(bus, cast("TransactionalDelivery", delivery), bus.transport(topic), deadlines)
 
 
 def delivery_of(context: Context) -> TransactionalDelivery:
@@ -61,7 +83,9 @@ def delivery_of(context: Context) -> TransactionalDelivery:
 class Joined:
     """What a handler publishes, in the transaction of its delivery. Takes the bus's place in its context."""
 
-    def __init__(self, bus: Bus, delivery: TransactionalDelivery, home: Transport, deadlines: Deadlines) -> None:
+    def __init__(
+        self, bus: Bus, delivery: TransactionalDelivery, home: Transport, deadlines: Deadlines
+    ) -> None:
         self._bus = bus
         self._delivery = delivery
         self._home = home
@@ -222,13 +246,15 @@ class InTransaction(Middleware):
         return backoff(self._policy, failures, random.random())  # noqa: S311  spreads retries, no secret
 
 
-class JoinedLetters:
-    """Publishes dead letters in the delivery's own transaction. Used in the place of `Insist`."""
+class JoinedLetters(Insist):
+    """Publishes dead letters in the delivery's own transaction."""
 
     def __init__(self, spec: TopicSpec | None, deadlines: Deadlines) -> None:
+        super().__init__(_nowhere, {})
         self._spec = spec
         self._deadlines = deadlines
 
+    @override
     async def publish(
         self, message: Message, context: Context, smaller: Callable[[Message], Message]
     ) -> None:
@@ -240,7 +266,7 @@ class JoinedLetters:
 
     async def _publish(self, message: Message, context: Context) -> None:
         if self._spec is None:
-            raise RuntimeError(f"no dead letter takes {message.id}")
+            return await _nowhere(message)
         try:
             with self._deadlines.guard():
                 await delivery_of(context).publish(self._spec, message)
@@ -248,3 +274,7 @@ class JoinedLetters:
             raise PublishUnknown(
                 f"topic {self._spec.name}: not confirmed within {self._deadlines.seconds:g} s", message
             ) from error
+
+
+async def _nowhere(message: Message) -> None:
+    raise RuntimeError(f"no dead letter takes {message.id}")

@@ -18,7 +18,7 @@ from eventwire.transports.kafka.client import Client
 from eventwire.transports.kafka.names import kafka_name
 from eventwire.transports.kafka.notes import Suspicion, accuses, read_note
 from eventwire.transports.kafka.transaction import Make, Transactions
-from eventwire.transports.kafka.transactional import TransactionalPartition, identity
+from eventwire.transports.kafka.transactional import BATCH, TransactionalPartition, identity
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +104,8 @@ class Placing:
         self, committed: Mapping[KafkaPartition, OffsetAndMetadata]
     ) -> Mapping[KafkaPartition, Suspicion]:
         me, window = self._role.me, self._role.subscription.max_uncommitted
+        if self._role.make is not None:
+            window = min(window, BATCH)
         notes = {partition: read_note(at.metadata) for partition, at in committed.items()}
         doubted = [partition for partition, note in notes.items() if accuses(note, me)]
         ends = await self._client.end_offsets(doubted) if doubted else {}

@@ -22,7 +22,8 @@ from eventwire.transports.kafka.transaction import Fenced, Transactions
 
 log = logging.getLogger(__name__)
 
-_BATCH = 100
+BATCH = 100
+"""How many deliveries share a transaction at most."""
 _ASK_AGAIN_AFTER = 0.5
 
 
@@ -165,7 +166,7 @@ class TransactionalPartition(AssignedPartition):
             self._send_out(
                 [
                     self._delivery(self._take_next())
-                    for _ in range(min(_BATCH, self._max_uncommitted, len(self._waiting)))
+                    for _ in range(min(BATCH, self._max_uncommitted, len(self._waiting)))
                 ]
             )
 
@@ -227,7 +228,7 @@ class TransactionalPartition(AssignedPartition):
                 self._passed(following)
             else:
                 self._waiting.extendleft(reversed(batch))
-                self._alone_below = following
+                self._alone_below = max(self._alone_below, following)
         except Fenced as error:
             self._lost(f"a transaction of {self.topic} partition {self.number} was fenced: {error}")
             return
