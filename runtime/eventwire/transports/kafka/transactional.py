@@ -273,7 +273,7 @@ class TransactionalPartition(AssignedPartition):
         for record in self._batch:
             self.failed.pop(record.offset, None)
         if self.suspicion.ends_at(following):
-            self._end_suspicion()
+            self.suspicion.until = None  # the transaction has told the broker
 
 
 def identity(application: str, group: str, partition: KafkaPartition) -> str:
