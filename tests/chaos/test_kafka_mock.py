@@ -27,7 +27,8 @@ _DOWN = sized(3.0, 20.0)
 _PUBLISH_TIMEOUT = sized(2.0, 5.0)
 _CLOSE_WITHIN = 10.0
 _EVENTS = 200
-_OPTIONS = "?session_timeout_ms=6000&heartbeat_interval_ms=100"
+_OPTIONS = "?session_timeout_ms=1000&heartbeat_interval_ms=100&rebalance_timeout_ms=2000"
+"""Short: who is told that it is unknown joins as another member, and the mock waits for the old one to expire."""
 
 _RETRIED_PRODUCE = (
     Answer.LEADER_NOT_AVAILABLE,
@@ -35,10 +36,10 @@ _RETRIED_PRODUCE = (
     Answer.REQUEST_TIMED_OUT,
     Answer.NOT_ENOUGH_REPLICAS,
     Answer.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
-    Answer.CORRUPT_MESSAGE,
     Answer.UNKNOWN_TOPIC_OR_PARTITION,
 )
 _FATAL_PRODUCE = (
+    Answer.CORRUPT_MESSAGE,
     Answer.OUT_OF_ORDER_SEQUENCE_NUMBER,
     Answer.INVALID_PRODUCER_EPOCH,
     Answer.UNKNOWN_PRODUCER_ID,

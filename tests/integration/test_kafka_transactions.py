@@ -172,7 +172,7 @@ async def test_who_takes_the_partition_over_fences_who_had_it(
     consumer = await subscribe(transport, source)
     (delivery,) = await take(consumer, 1)
     await delivery.publish(target, Message(target.name, b"1", b"k"))
-    usurper = await transport._transactional(f"app.{source.name}.g.{source.name}.0")
+    usurper = await transport.transactional(f"app.{source.name}.g.{source.name}.0")
     delivery.ack()
     again = (await take(consumer, 1))[0]
     assert consumer.health().rebuilt == 1, "and nothing was raised"

@@ -100,7 +100,7 @@ class KafkaTransport:
             subscription,
             drain=self._options.drain,
             session_timeout=float(self._options.consumer["session_timeout_ms"]) / 1000,
-            make=self._transactional if subscription.transactional is not None else None,
+            make=self.transactional if subscription.transactional is not None else None,
         )
 
     async def ping(self) -> None:
@@ -158,8 +158,8 @@ class KafkaTransport:
         await self._reach(producer.open())
         return producer
 
-    async def _transactional(self, identity: str) -> Producer:
-        """A producer that fences every other one of its id."""
+    async def transactional(self, identity: str) -> Producer:
+        """A producer that fences every other one of its id. Raises Unreachable."""
         options = {**self._options.producer, "transactional_id": identity}
         producer = Producer(**options, transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS)
         await self._reach(producer.open())
