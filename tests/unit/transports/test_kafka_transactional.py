@@ -89,7 +89,7 @@ class Partition:
 
     def handed_out(self) -> list[TransactionalKafkaDelivery]:
         given, self.given[:] = list(self.given), []
-        return [each for each in given if isinstance(each, TransactionalKafkaDelivery)]
+        return [each for each in given if isinstance(each, TransactionalKafkaDelivery) and each.admitted()]
 
     async def ended(self) -> list[TransactionalKafkaDelivery]:
         """Let the transaction end; what is handed out then."""

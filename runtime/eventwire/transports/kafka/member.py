@@ -26,6 +26,7 @@ from eventwire.transports.kafka.client import Client
 from eventwire.transports.kafka.commits import CommitRefused, Committer
 from eventwire.transports.kafka.faults import REFUSED, describe
 from eventwire.transports.kafka.placing import Placing, Role
+from eventwire.transports.kafka.suspects import Suspects
 from eventwire.transports.kafka.topics import topic_missing
 from eventwire.transports.kafka.transactional import TransactionalPartition
 from eventwire.transports.kafka.watch import Sight, Watch
@@ -37,6 +38,7 @@ _PLACED_WITHIN = 15.0
 _COMMIT_WITHIN = 2.5
 _PLACING_ENDS_WITHIN = 0.5
 _DELETED_AFTER = 5.0
+_REST = 0.05
 
 _Polled = Mapping[KafkaPartition, Sequence[ConsumerRecord]]
 
@@ -62,6 +64,7 @@ class Member:
         """Done, with the reason, when this life is over."""
         self.failure: BrokerError | None = None
         """What only a person can mend, if that ended it."""
+        self._suspects = Suspects()
         self._giving_up = False
         self._turn = asyncio.Lock()
         """One of placing, giving up and closing at a time."""
@@ -86,6 +89,8 @@ class Member:
 
     async def fetch(self, limit: int) -> Sequence[KafkaDelivery]:
         """Up to `limit` deliveries, released ones first; none after a second, or when something changed."""
+        if not self._giving_up and self._suspects.concern(self._released):
+            return await self._one_alone()
         if self._released and not self._giving_up and (again := self._given_back(limit)):
             return again
         polled = await self._poll(limit)
@@ -211,6 +216,16 @@ class Member:
             if assigned := self.assigned.get(partition):
                 deliveries += assigned.take(records, limit - len(deliveries))
         return deliveries
+
+    async def _one_alone(self) -> Sequence[KafkaDelivery]:
+        """What was charged with a death is handed out when nothing else is in hand, and nothing else beside it."""
+        in_hand = sum(each.unsettled for each in self.assigned.values()) - len(self._released)
+        if suspect := self._suspects.next(self._released, in_hand, time.monotonic()):
+            return [suspect]
+        await asyncio.wait([self._woken], timeout=_REST)
+        if self._woken.done():
+            self._woken = asyncio.get_running_loop().create_future()
+        return []
 
     def _given_back(self, limit: int) -> Sequence[KafkaDelivery]:
         live = sorted(

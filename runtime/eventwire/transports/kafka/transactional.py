@@ -114,10 +114,11 @@ class TransactionalPartition(AssignedPartition):
         self._spoiled = True
         self._leave_flight(offset)
 
+    @property
     @override
-    def admit(self, delivery: KafkaDelivery) -> bool:
-        """What comes back through the hooks was admitted before."""
-        return True
+    def unsettled(self) -> int:
+        """How many of the batch wait to be settled."""
+        return len(self._flight)
 
     @override
     def skip_to(self, position: int) -> None:
@@ -143,7 +144,7 @@ class TransactionalPartition(AssignedPartition):
     @override
     def _go_on(self) -> None:
         """Hand out the next batch, if none is out; read on when there is none."""
-        if self._flight or self._ending is not None or self._held is not None or self._gate:
+        if self._batch or self._ending is not None or self._held is not None or self._gate:
             return
         if self.leaving or not self.live:
             return
@@ -159,7 +160,7 @@ class TransactionalPartition(AssignedPartition):
             self._end_suspicion()
         elif self.suspicion.until is not None:
             self._tracker.position = first
-            self._hold(self._delivery(self._waiting.popleft()))
+            self._offer(self._delivery(self._waiting.popleft()))
         elif first < self._alone_below:
             self._send_out([self._delivery(self._take_next())])
         else:
