@@ -29,6 +29,7 @@ from eventwire.middleware.timeout import Timeout
 from eventwire.middleware.validation import Validation
 from eventwire.route import Validator
 from eventwire.topic import Topic
+from eventwire.transactions import InTransaction, JoinedLetters, require
 from eventwire.transport import TopicSpec, Transport
 from eventwire.wire.reader import Reader
 
@@ -59,10 +60,20 @@ def park_on(transport: Transport, spec: TopicSpec, deadlines: Deadlines) -> Park
     return park
 
 
-def dead_letter_of(transport: Transport, topic: Topic[Any], policies: Policies, shared: Shared) -> DeadLetter:
+def dead_letter_of(
+    transport: Transport,
+    topic: Topic[Any],
+    policies: Policies,
+    shared: Shared,
+    *,
+    transactional: bool = False,
+) -> DeadLetter:
     """The group's dead letter for a topic."""
     spec = dead_letter_spec(topic, policies)
-    insist = Insist(park_on(transport, spec, shared.deadlines) if spec else _nowhere, shared.stuck)
+    if transactional:
+        insist: Insist = JoinedLetters(spec, shared.deadlines)
+    else:
+        insist = Insist(park_on(transport, spec, shared.deadlines) if spec else _nowhere, shared.stuck)
     attempts = retry_policy(topic, policies).max_attempts
     return DeadLetter(
         spec.name if spec else None,
@@ -92,16 +103,20 @@ def chain(
     shared: Shared,
     validate: Validator | None,
     inbox: Inbox | None = None,
+    transactional: bool = False,
 ) -> HandleNext:
-    """The topic's chain, ending in the handlers."""
+    """The topic's chain, ending in the handlers. `transactional`: deliveries are TransactionalDelivery."""
     reader = Reader(topic, transport.features)
-    postpone = postpone_of(transport, topic, policies, shared)
-    layers: list[Middleware] = [
-        dead_letter_of(transport, topic, policies, shared),
-        Read(reader, calls.keys(), topic.unknown_events, policies.unhandled, shared.counts),
-        *policies.middleware,
-        Attempts(retry_policy(topic, policies), shared.counts, shared.breaker, postpone),
-    ]
+    policy = retry_policy(topic, policies)
+    read = Read(reader, calls.keys(), topic.unknown_events, policies.unhandled, shared.counts)
+    dead_letter = dead_letter_of(transport, topic, policies, shared, transactional=transactional)
+    layers: list[Middleware] = [dead_letter, read, *policies.middleware]
+    if transactional:
+        require(transport, topic, policy, policies.on_dead)
+        layers[0] = InTransaction(policy, shared.counts, shared.breaker, dead_letter.set_aside)
+    else:
+        postpone = postpone_of(transport, topic, policies, shared)
+        layers.append(Attempts(policy, shared.counts, shared.breaker, postpone))
     if policies.timeout is not None:
         layers.append(Timeout(policies.timeout))
     if validate is not None:

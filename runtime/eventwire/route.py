@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 from eventwire.context import Context
@@ -54,11 +55,20 @@ class Channel:
         self._transport = transport
         self._deadlines = deadlines
         self._bare = not middleware
+        self._middleware = middleware
         self._chain = publish_chain(middleware, self._deliver)
 
     async def publish(self, message: Message) -> Receipt:
         """Through the middleware to the broker. Raises PublishError within the deadline."""
         return await self._chain(message)
+
+    async def through(
+        self, message: Message, deliver: Callable[[TopicSpec, Message], Awaitable[Receipt]]
+    ) -> Receipt:
+        """Through the middleware, and on by another way than the channel's own."""
+        if self._bare:
+            return await deliver(self.spec, message)
+        return await publish_chain(self._middleware, partial(deliver, self.spec))(message)
 
     async def publish_many(self, messages: Sequence[Message]) -> Sequence[Receipt | PublishError]:
         """A batch, its order kept per key; one outcome for each. Raises what a middleware raised, after the last."""

@@ -49,6 +49,9 @@ class Features:
     """What CloudEvents attributes are prefixed with as headers in binary mode."""
     attribute_prefixes: tuple[str, ...] = ("ce_",)
     """The prefixes that are understood when reading."""
+    transactions: bool = False
+    """What a handler publishes and its delivery's settlement can happen together or not at all
+    (`Subscription.transactional`)."""
     vacuous: bool = False
     """Claims hold because nothing is ever delivered (devnull)."""
 
@@ -92,6 +95,7 @@ class Subscription:
     `max_uncommitted` bounds, per partition, the span from the lowest unsettled to the highest fetched message.
     `commit_interval` is in seconds: acks are settled at the broker at least that often. The consumer awaits
     `on_revoke` before it gives partitions up: when that returns, nothing of them is being handled any more.
+    `transactional` is the application's id, the same in all its processes: deliveries are TransactionalDelivery then.
     """
 
     group: str
@@ -100,6 +104,7 @@ class Subscription:
     max_uncommitted: int = 1000
     commit_interval: float = 0.2
     on_revoke: Callable[[Collection[TopicPartition]], Awaitable[None]] = _keep
+    transactional: str | None = None
 
 
 class Delivery(Protocol):
@@ -146,6 +151,43 @@ class Delivery(Protocol):
 
     def release(self) -> None:
         """Give it back: it will be delivered again, to this member or another. Never blocks and never raises."""
+        ...
+
+
+class TransactionalDelivery(Delivery, Protocol):
+    """A delivery of a subscription with `transactional`.
+
+    What is published through it is seen by others if, and only if, it is settled. A partition hands out a batch, and
+    nothing more until each of it was acked, released or failed. If all were acked, everything published through them
+    and the group's position are committed at once. Else everything is undone, and the batch comes again, each alone
+    in a transaction of its own.
+    """
+
+    @property
+    def failures(self) -> int:
+        """How often its attempts failed in this process: `fail` with `counted`."""
+        ...
+
+    @property
+    def error(self) -> Exception | None:
+        """Why its last attempt failed; None before any did."""
+        ...
+
+    @property
+    def alone(self) -> bool:
+        """Whether its transaction is its own: nothing else is undone with it."""
+        ...
+
+    async def publish(self, topic: TopicSpec, message: Message) -> Receipt:
+        """Write one message as part of the transaction; return when the broker has it. Raises PublishError.
+
+        The caller sets the deadline. An error undoes the transaction, whatever the caller does about it, unless the
+        message is known to be refused before it was sent.
+        """
+        ...
+
+    def fail(self, error: Exception, *, counted: bool = True) -> None:
+        """Undo the attempt: it comes again, with `error`. In place of ack and release; never blocks, never raises."""
         ...
 
 

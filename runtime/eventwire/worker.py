@@ -12,11 +12,11 @@ from typing import Any, Self, cast
 
 from eventwire.binding import Calls, bind, classes_of
 from eventwire.bus import Bus
-from eventwire.context import Context
+from eventwire.context import Context, Origin
 from eventwire.counts import Counts
 from eventwire.deadline import Deadlines
 from eventwire.dispatch import Shared, chain
-from eventwire.errors import Closed, ConfigurationError, EventwireError
+from eventwire.errors import Closed, ConfigurationError
 from eventwire.group import Policies, own_topics
 from eventwire.handler import AnyHandler, HandlerFactory
 from eventwire.health import Situation, WorkerHealth, judged
@@ -39,8 +39,16 @@ from eventwire.policy import (
 from eventwire.route import spec_of
 from eventwire.runner import Runner
 from eventwire.signals import on_stop_signals
+from eventwire.tasks import end, first
 from eventwire.topic import Topic
-from eventwire.transport import Consumer, Delivery, Subscription, TopicPartition, Transport
+from eventwire.transactions import joined, require_no_inbox
+from eventwire.transport import (
+    Consumer,
+    Delivery,
+    Subscription,
+    TopicPartition,
+    Transport,
+)
 
 _log = logging.getLogger("eventwire.worker")
 _FETCH = 500
@@ -59,7 +67,9 @@ class Worker:
     an attempt succeeds; `breaker` says when other failures do so, too. `unhandled`: what happens to events that no
     handler overrides. `start`: where a group that never read begins.
     `max_uncommitted`: per partition, the bound on what is fetched and not settled. `commit_interval`: seconds between
-    settlements at the broker. `grace`: seconds that a stopping worker gives its handlers. `inbox`: knows what was
+    settlements at the broker. `grace`: seconds that a stopping worker gives its handlers. `transactional`: the
+    application's id, the same in all its processes: what handlers publish through their context is seen together with
+    the settlement of their events, once, or not at all (Kafka). `inbox`: knows what was
     handled, so that an event which is delivered again is not handled again.
 
     An event is acknowledged after its handler returned, or when it is safe in the dead letter; never on cancellation.
@@ -86,6 +96,7 @@ class Worker:
         grace: float = 20.0,
         middleware: Sequence[Middleware] = (),
         inbox: Inbox | None = None,
+        transactional: str | None = None,
     ) -> None:
         if not group:
             raise ConfigurationError("a worker needs the name of its consumer group")
@@ -107,7 +118,9 @@ class Worker:
             checked(middleware, "on_handle"),
         )
         self._inbox = inbox
+        self._transactional = transactional
         if inbox is not None:
+            require_no_inbox(transactional)
             inbox.check(classes_of(handlers))
         self._start = start
         self._max_uncommitted = max_uncommitted
@@ -149,6 +162,7 @@ class Worker:
             shared=self._shared,
             validate=self._bus.validate,
             inbox=self._inbox,
+            transactional=self._transactional is not None,
         )
 
     def _take_own_topics(self) -> None:
@@ -233,7 +247,7 @@ class Worker:
         try:
             await asyncio.wait({background, reading}, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
-            await _end([background])
+            await end([background])
             raise
         finally:
             reading.cancel()
@@ -311,6 +325,7 @@ class Worker:
                 max_uncommitted=self._max_uncommitted,
                 commit_interval=self._commit_interval,
                 on_revoke=self._revoked,
+                transactional=self._transactional,
             )
         )
         stack.push_async_callback(consumer.close)
@@ -326,14 +341,14 @@ class Worker:
         self._reading.set()
         try:
             done, _ = await asyncio.wait({lanes, stop, *intakes}, return_when=asyncio.FIRST_COMPLETED)
-            await _end(intakes)
+            await end(intakes)
             if lanes not in done:
                 await self._drain(0.0 if stop not in done else self._grace)
         finally:
-            await _end([*intakes, stop, lanes])
+            await end([*intakes, stop, lanes])
         for task in (lanes, *intakes):
             if not task.cancelled() and (error := task.exception()) is not None:
-                raise _first(error)
+                raise first(error)
 
     async def _take_in(self, consumer: Consumer) -> None:
         while True:
@@ -346,7 +361,10 @@ class Worker:
 
     async def _handle(self, delivery: Delivery, runner: Runner) -> Exception | None:
         name = delivery.message.topic
-        context = Context(self._bus, self._topics[name], self._policies.group, delivery, runner)
+        topic, origin = self._topics[name], cast("Origin", self._bus)
+        if self._transactional is not None:
+            origin = joined(self._bus, topic, delivery, self._shared.deadlines)
+        context = Context(origin, topic, self._policies.group, delivery, runner)
         if name in self._retried:
             context.attempt += attempt_of(delivery.message) - 1
         await self._chains[name](context)
@@ -366,7 +384,7 @@ class Worker:
                 await self._lanes.drain(None, 0.0)
             await drain
         finally:
-            await _end([drain, now])
+            await end([drain, now])
 
     def _threads(self) -> Executor:
         if self._pool is None:
@@ -379,17 +397,3 @@ class Worker:
         if self._stop.is_set():
             self._stop_now.set()
         self._stop.set()
-
-
-async def _end(tasks: Sequence[asyncio.Task[Any]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _first(error: BaseException) -> BaseException:
-    """The error that a task group wrapped; an error of ours before any other."""
-    while isinstance(error, BaseExceptionGroup):
-        inside: tuple[BaseException, ...] = cast("BaseExceptionGroup[BaseException]", error).exceptions
-        error = next((each for each in inside if isinstance(each, EventwireError)), inside[0])
-    return error

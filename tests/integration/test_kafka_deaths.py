@@ -42,6 +42,14 @@ class Deaths:
         self.url = url
         self.spec = TopicSpec(f"test.{secrets.token_hex(4)}", partitions)
         self._journal = journal
+        self._processes: list[Process] = []
+
+    async def end(self) -> None:
+        """Leave no process behind."""
+        for process in self._processes:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
 
     async def publish(self, transport: KafkaTransport, count: int = _COUNT, *, first: int = 0) -> None:
         await transport.declare([self.spec], ())
@@ -54,9 +62,11 @@ class Deaths:
 
     async def begin(self, poison: tuple[int, ...] = (), attempts: int = 2) -> Process:
         arguments = [self.url, self.spec.name, str(self.spec.partitions), str(self._journal)]
-        return await asyncio.create_subprocess_exec(
+        process = await asyncio.create_subprocess_exec(
             sys.executable, str(_MEMBER), *arguments, ",".join(map(str, poison)), str(attempts)
         )
+        self._processes.append(process)
+        return process
 
     def lines(self) -> list[tuple[int, int, str]]:
         """Number, deaths told, outcome."""
@@ -81,8 +91,10 @@ class Deaths:
 
 
 @pytest.fixture
-def deaths(kafka_server: servers.Server, tmp_path: Path) -> Deaths:
-    return Deaths(kafka_server.url + _OPTIONS, tmp_path / "journal")
+async def deaths(kafka_server: servers.Server, tmp_path: Path) -> AsyncGenerator[Deaths]:
+    made = Deaths(kafka_server.url + _OPTIONS, tmp_path / "journal")
+    yield made
+    await made.end()
 
 
 async def until(true: Callable[[], bool]) -> None:

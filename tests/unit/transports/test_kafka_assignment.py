@@ -183,6 +183,7 @@ def test_a_suspect_offset_is_handed_out_when_the_broker_knows_that_it_is_alone()
 def test_the_next_is_read_when_the_one_before_is_settled_and_owes_it_nothing() -> None:
     partition = suspect(deaths=2)
     partition.take(0, 1)
+    assert partition.handed_out() == [], "who was charged before waits for the consumer, then for the broker"
     partition.commit()
     assert partition.client == FakeClient(position=None, paused=True)
     partition.handed_out()[0].ack()
@@ -230,6 +231,7 @@ def test_a_released_suspect_is_not_alone_until_it_is_handed_out_again() -> None:
 def test_giving_up_tells_that_nobody_is_being_handled() -> None:
     for partition in (suspect(deaths=1), Partition()):
         partition.take(0, 1)
+        partition.handed_out()
         partition.commit()
         partition.assigned.leaving = True
         note = partition.commit()

@@ -138,9 +138,9 @@ class Scripted(Client):
         self.ends += 1
         await super().end()
 
-    def answer(self, *offsets: int) -> None:
-        """Let the next poll bring records of partition 0."""
-        self.polls.put_nowait({_ZERO: [cast("ConsumerRecord", Record(offset)) for offset in offsets]})
+    def answer(self, *offsets: int, partition: KafkaPartition = _ZERO) -> None:
+        """Let the next poll bring records of a partition."""
+        self.polls.put_nowait({partition: [cast("ConsumerRecord", Record(offset)) for offset in offsets]})
 
 
 class Bench:
@@ -340,6 +340,35 @@ async def test_what_a_dead_process_had_in_flight_is_handed_out_one_by_one(member
     note = member.client.notes[_ZERO]
     assert note is not None
     assert (note.clean, note.until, note.deaths) == (True, 2, 0)
+
+
+async def test_who_was_charged_is_handled_with_nothing_beside_it_of_any_partition(member: Bench) -> None:
+    suspect = Note(clean=False, by="other", until=2, deaths=0)
+    innocent = Note(clean=True, by="other", until=2, deaths=0)
+    member.client.group_at = {_ZERO: at(0, suspect), _ONE: at(0, innocent)}
+    await member.assign(_ZERO, _ONE)
+    member.client.answer(0, partition=_ONE)
+    (other,) = await member.consumer.fetch(10)
+    assert (other.partition, other.deaths) == (1, 0)
+    member.client.answer(0)
+    fetching = asyncio.create_task(member.consumer.fetch(10))
+    await turns()
+    assert not fetching.done(), "another is in hand"
+    note = member.client.notes[_ZERO]
+    assert note is not None
+    assert note.clean, "so nothing is noted against it yet"
+    other.ack()
+    (charged,) = await fetching
+    assert (charged.partition, charged.offset, charged.deaths) == (0, 0, 1)
+    note = member.client.notes[_ZERO]
+    assert note is not None
+    assert not note.clean
+    member.client.answer(1, partition=_ONE)
+    fetching = asyncio.create_task(member.consumer.fetch(10))
+    await turns()
+    assert not fetching.done(), "nothing comes beside it"
+    charged.ack()
+    assert [(one.partition, one.offset) for one in await fetching] == [(1, 1)]
 
 
 async def test_a_poll_before_the_positions_are_known_is_no_failure(member: Bench) -> None:

@@ -1,7 +1,7 @@
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventwire.transports.kafka.notes import Note, Suspicion, accuses, read_note
@@ -149,6 +149,7 @@ class World:
 steps = st.lists(st.sampled_from(["take", "take", "settle", "stop"]), max_size=12)
 
 
+@settings(deadline=None)
 @given(st.frozensets(st.integers(0, 11), max_size=3), st.lists(steps, max_size=20))
 def test_nobody_is_charged_who_was_not_alone_and_a_killer_is_charged_each_time(
     poison: frozenset[int], lives: list[list[str]]
@@ -158,12 +159,13 @@ def test_nobody_is_charged_who_was_not_alone_and_a_killer_is_charged_each_time(
         world.live(life, attempts=2)
 
 
+@settings(deadline=None)
 @given(st.frozensets(st.integers(0, 11), max_size=4), st.integers(1, 3))
 def test_a_partition_gets_past_its_killers_and_past_nobody_else(
     poison: frozenset[int], attempts: int
 ) -> None:
     world = World(12, poison)
-    for _ in range(60):
+    for _ in range(24):
         world.live(["take", "take", "settle"] * 30, attempts)
     assert world.position == 12
     assert world.dropped == poison

@@ -130,3 +130,8 @@ def test_the_body_limit_is_the_request_limit() -> None:
     url = BrokerUrl.parse("kafka://a?max_request_size=5000")
     assert KafkaTransport(url, DriverOptions()).features.max_body == 5000
     assert KafkaTransport(BrokerUrl.parse("kafka://a"), DriverOptions()).features.max_body == 1 << 20
+
+
+def test_a_drain_leaves_time_to_commit_and_to_join() -> None:
+    drains = {ms: read(f"kafka://a?rebalance_timeout_ms={ms}").drain for ms in (60_000, 8_000, 2_000)}
+    assert drains == {60_000: 30, 8_000: 3, 2_000: 0.5}

@@ -50,6 +50,11 @@ class KafkaDelivery:
                 KafkaDelivery(self._assigned, self.message, self.offset, self.attempt + 1, self.deaths)
             )
 
+    @property
+    def open(self) -> bool:
+        """Whether it was neither acked nor released."""
+        return self._open
+
     def admitted(self) -> bool:
         """Whether it may be handed out now. If not, it comes back once the broker knows that it will be alone."""
         return self._assigned.admit(self)
@@ -138,6 +143,11 @@ class AssignedPartition:
         """Whether records are handed out one by one."""
         return self.suspicion.until is not None
 
+    @property
+    def unsettled(self) -> int:
+        """How many offsets wait to be settled: those in hand, and those that were given back."""
+        return len(self._tracker.unsettled()) - (self._held is not None)
+
     def due(self) -> OffsetAndMetadata | None:
         """What to commit, if that is not at the broker yet."""
         position = self._tracker.position
@@ -214,9 +224,16 @@ class AssignedPartition:
         if self.suspicion.ends_at(following):
             self._end_suspicion()
         elif self._waiting:
-            self._hold(self._delivery(self._waiting.popleft()))
+            self._offer(self._delivery(self._waiting.popleft()))
         else:
             self._resume()
+
+    def _offer(self, delivery: KafkaDelivery) -> None:
+        """Who was charged before is held when nothing of any partition is in hand: the consumer says when."""
+        if delivery.deaths:
+            self._hooks.give_back(delivery)
+        else:
+            self._hold(delivery)
 
     def _hold(self, delivery: KafkaDelivery) -> None:
         self._held = delivery

@@ -20,6 +20,7 @@ from eventwire.transports.kafka.faults import REFUSED, describe
 from eventwire.transports.kafka.logs import Outage
 from eventwire.transports.kafka.member import Member
 from eventwire.transports.kafka.placing import Role
+from eventwire.transports.kafka.transaction import Make
 
 log = logging.getLogger(__name__)
 
@@ -48,10 +49,15 @@ class KafkaConsumer:
     """
 
     def __init__(
-        self, connect: Connect, subscription: Subscription, drain: float, session_timeout: float
+        self,
+        connect: Connect,
+        subscription: Subscription,
+        drain: float,
+        session_timeout: float,
+        make: Make | None = None,
     ) -> None:
         self._connect = connect
-        self._role = Role(subscription, drain, session_timeout, secrets.token_hex(4))
+        self._role = Role(subscription, drain, session_timeout, secrets.token_hex(4), make)
         self.member: Member | None = None
         """The one that reads now; None while another is made."""
         self._failure: EventwireError | None = None
@@ -66,10 +72,16 @@ class KafkaConsumer:
 
     @classmethod
     async def open(
-        cls, connect: Connect, subscription: Subscription, *, drain: float, session_timeout: float
+        cls,
+        connect: Connect,
+        subscription: Subscription,
+        *,
+        drain: float,
+        session_timeout: float,
+        make: Make | None = None,
     ) -> KafkaConsumer:
         """Begin to join the group; for `Start.LATEST` wait until it is known where that is. Raises BrokerError."""
-        consumer = cls(connect, subscription, drain, session_timeout)
+        consumer = cls(connect, subscription, drain, session_timeout, make)
         try:
             member = await consumer._join()
             if subscription.start is Start.LATEST:

@@ -26,7 +26,9 @@ from eventwire.transports.kafka.client import Client
 from eventwire.transports.kafka.commits import CommitRefused, Committer
 from eventwire.transports.kafka.faults import REFUSED, describe
 from eventwire.transports.kafka.placing import Placing, Role
+from eventwire.transports.kafka.suspects import Suspects
 from eventwire.transports.kafka.topics import topic_missing
+from eventwire.transports.kafka.transactional import TransactionalPartition
 from eventwire.transports.kafka.watch import Sight, Watch
 
 log = logging.getLogger(__name__)
@@ -36,6 +38,7 @@ _PLACED_WITHIN = 15.0
 _COMMIT_WITHIN = 2.5
 _PLACING_ENDS_WITHIN = 0.5
 _DELETED_AFTER = 5.0
+_REST = 0.05
 
 _Polled = Mapping[KafkaPartition, Sequence[ConsumerRecord]]
 
@@ -61,13 +64,15 @@ class Member:
         """Done, with the reason, when this life is over."""
         self.failure: BrokerError | None = None
         """What only a person can mend, if that ended it."""
+        self._suspects = Suspects()
         self._giving_up = False
         self._turn = asyncio.Lock()
         """One of placing, giving up and closing at a time."""
         self._over = False
         self._absent_since: float | None = None
         self.committer = Committer(client, self._group, self.assigned)
-        self._placing = Placing(client, role, Hooks(self._give_back, self.committer.soon))
+        self._placing = Placing(client, role, Hooks(self._give_back, self.committer.soon), self.lose)
+        self._closings: set[Task[None]] = set()
         self._names = self._placing.names
         self._committing: Task[None] | None = None
         self._watch = Watch(role.session_timeout, time.monotonic())
@@ -84,6 +89,8 @@ class Member:
 
     async def fetch(self, limit: int) -> Sequence[KafkaDelivery]:
         """Up to `limit` deliveries, released ones first; none after a second, or when something changed."""
+        if not self._giving_up and self._suspects.concern(self._released):
+            return await self._one_alone()
         if self._released and not self._giving_up and (again := self._given_back(limit)):
             return again
         polled = await self._poll(limit)
@@ -143,7 +150,7 @@ class Member:
         with suppress(TimeoutError):
             async with asyncio.timeout(_PLACING_ENDS_WITHIN), self._turn:
                 pass
-        self._leave()
+        await self._leave()
         await self.committer.commit_if_possible(_COMMIT_WITHIN)
         await self.end()
 
@@ -154,6 +161,8 @@ class Member:
             self._committing.cancel()
         self._abandon()
         await self.client.end()
+        if self._closings:
+            await asyncio.wait(self._closings, timeout=_COMMIT_WITHIN)
         if self._polling is not None:
             self._polling.cancel()  # one that began in a rebalance waits for an assignment that never comes now
             await asyncio.gather(self._polling, return_exceptions=True)
@@ -207,6 +216,16 @@ class Member:
             if assigned := self.assigned.get(partition):
                 deliveries += assigned.take(records, limit - len(deliveries))
         return deliveries
+
+    async def _one_alone(self) -> Sequence[KafkaDelivery]:
+        """What was charged with a death is handed out when nothing else is in hand, and nothing else beside it."""
+        in_hand = sum(each.unsettled for each in self.assigned.values()) - len(self._released)
+        if suspect := self._suspects.next(self._released, in_hand, time.monotonic()):
+            return [suspect]
+        await asyncio.wait([self._woken], timeout=_REST)
+        if self._woken.done():
+            self._woken = asyncio.get_running_loop().create_future()
+        return []
 
     def _given_back(self, limit: int) -> Sequence[KafkaDelivery]:
         live = sorted(
@@ -266,7 +285,7 @@ class Member:
             self._drop_polled()
             if self.assigned:
                 await self._finish_handling()
-                self._leave()
+                await self._leave()
                 await self.committer.commit_if_possible(_COMMIT_WITHIN)
             self._abandon()
             self._giving_up = False
@@ -291,12 +310,21 @@ class Member:
             self.failure.__cause__ = error
             self.lose(str(self.failure))
 
-    def _leave(self) -> None:
+    async def _leave(self) -> None:
         for assigned in self.assigned.values():
             assigned.leaving = True
+        if concluding := [asyncio.create_task(each.conclude()) for each in self._transactional()]:
+            await asyncio.wait(concluding, timeout=_COMMIT_WITHIN)
+
+    def _transactional(self) -> Sequence[TransactionalPartition]:
+        return [each for each in self.assigned.values() if isinstance(each, TransactionalPartition)]
 
     def _abandon(self) -> None:
         self.committer.forget()
+        for partition in self._transactional():
+            closing = partition.end()
+            self._closings.add(closing)
+            closing.add_done_callback(self._closings.discard)
         for assigned in self.assigned.values():
             assigned.live = False
         self.assigned.clear()
@@ -319,7 +347,7 @@ class Member:
                 placed = await self._placing.places(list(partitions))
                 begun = await self._begin(placed)
         except (KafkaError, BrokerError, TimeoutError) as error:
-            cause = error.__cause__ if isinstance(error, CommitRefused) else error
+            cause = error.__cause__ if isinstance(error, BrokerError) and error.__cause__ else error
             self.lose("cannot learn where it stands", cause)
             return
         if not begun or self.lost.done():

@@ -28,6 +28,7 @@ _MAX_BATCH_SIZE = 256 << 10  # at aiokafka's 16 KiB a publish costs three times 
 _SESSION_TIMEOUT_MS = 30_000
 _REBALANCE_TIMEOUT_MS = 45_000
 _JOIN_SLACK_MS = 5_000
+_AFTER_DRAIN = 5.0
 
 _OURS = ("connect_timeout", "replication_factor")
 _TLS = ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_password", "ssl_check_hostname", "ssl_verify")
@@ -90,8 +91,12 @@ class ClientOptions:
 
     @property
     def drain(self) -> float:
-        """How long a consumer may finish what it is handling before it gives partitions up."""
-        return float(self.consumer["rebalance_timeout_ms"]) / 2000
+        """How long a consumer may finish what it is handling before it gives partitions up.
+
+        Half of the rebalance timeout, and 5 seconds less than it, for the last commit and the join.
+        """
+        seconds = float(self.consumer["rebalance_timeout_ms"]) / 1000
+        return min(seconds / 2, max(seconds - _AFTER_DRAIN, seconds / 4))
 
 
 def read_options(url: BrokerUrl, options: DriverOptions) -> ClientOptions:

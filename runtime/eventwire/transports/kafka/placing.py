@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from aiokafka import OffsetAndMetadata
 from aiokafka import TopicPartition as KafkaPartition
@@ -15,6 +17,8 @@ from eventwire.transports.kafka.assignment import AssignedPartition, Hooks
 from eventwire.transports.kafka.client import Client
 from eventwire.transports.kafka.names import kafka_name
 from eventwire.transports.kafka.notes import Suspicion, accuses, read_note
+from eventwire.transports.kafka.transaction import Make, Transactions
+from eventwire.transports.kafka.transactional import BATCH, TransactionalPartition, identity
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +33,15 @@ class Role:
     session_timeout: float
     me: str
     """The consumer's name in its notes."""
+    make: Make | None = None
+    """Makes transactional producers, for a subscription with `transactional`."""
 
 
 class Placing:
     """Asks the broker where the group stands, and makes the assigned partitions of it."""
 
-    def __init__(self, client: Client, role: Role, hooks: Hooks) -> None:
+    def __init__(self, client: Client, role: Role, hooks: Hooks, lost: Callable[[str], None]) -> None:
+        self._lost = lost
         self._client = client
         self._role = role
         self._hooks = hooks
@@ -44,8 +51,41 @@ class Placing:
     async def places(self, partitions: list[KafkaPartition]) -> Mapping[KafkaPartition, AssignedPartition]:
         """Each partition at the group's position, or where the subscription starts if it has none.
 
-        Raises KafkaError.
+        Raises KafkaError and BrokerError.
         """
+        transactions = await self._transactions(partitions)
+        try:
+            return await self._places(partitions, transactions)
+        except BaseException:
+            for each in transactions.values():
+                await each.close()
+            raise
+
+    async def _transactions(
+        self, partitions: Sequence[KafkaPartition]
+    ) -> Mapping[KafkaPartition, Transactions]:
+        """Begun before the position is asked: what another process left open is over then."""
+        group, application = self._role.subscription.group, self._role.subscription.transactional
+        if self._role.make is None or application is None:
+            return {}
+        found: dict[KafkaPartition, Transactions] = {}
+        for partition in partitions:
+            found[partition] = Transactions(self._role.make, identity(application, group, partition), group)
+        beginning = [asyncio.create_task(each.begin()) for each in found.values()]
+        try:
+            await asyncio.gather(*beginning)
+        except BaseException:
+            for task in beginning:
+                task.cancel()
+            await asyncio.gather(*beginning, return_exceptions=True)
+            for each in found.values():
+                await each.close()
+            raise
+        return found
+
+    async def _places(
+        self, partitions: list[KafkaPartition], transactions: Mapping[KafkaPartition, Transactions]
+    ) -> Mapping[KafkaPartition, AssignedPartition]:
         committed = await self._client.stands(partitions)
         fresh = await self._fresh([partition for partition in partitions if partition not in committed])
         suspicions = await self._suspicions(committed)
@@ -55,6 +95,7 @@ class Placing:
                 fresh[partition] if (at := committed.get(partition)) is None else at.offset,
                 at,
                 suspicions.get(partition) or Suspicion(self._role.me),
+                transactions.get(partition),
             )
             for partition in partitions
         }
@@ -63,6 +104,8 @@ class Placing:
         self, committed: Mapping[KafkaPartition, OffsetAndMetadata]
     ) -> Mapping[KafkaPartition, Suspicion]:
         me, window = self._role.me, self._role.subscription.max_uncommitted
+        if self._role.make is not None:
+            window = min(window, BATCH)
         notes = {partition: read_note(at.metadata) for partition, at in committed.items()}
         doubted = [partition for partition, note in notes.items() if accuses(note, me)]
         ends = await self._client.end_offsets(doubted) if doubted else {}
@@ -86,8 +129,12 @@ class Placing:
         position: int,
         committed: OffsetAndMetadata | None,
         suspicion: Suspicion,
+        transactions: Transactions | None,
     ) -> AssignedPartition:
-        return AssignedPartition(
+        make: Callable[..., AssignedPartition] = AssignedPartition
+        if transactions is not None:
+            make = partial(TransactionalPartition, transactions, partial(self._stand, partition), self._lost)
+        return make(
             self._client,
             partition,
             self.names[partition.topic],
@@ -97,6 +144,9 @@ class Placing:
             suspicion=suspicion,
             hooks=self._hooks,
         )
+
+    async def _stand(self, partition: KafkaPartition) -> OffsetAndMetadata | None:
+        return (await self._client.stands([partition])).get(partition)
 
     async def _fresh(self, partitions: list[KafkaPartition]) -> Mapping[KafkaPartition, int]:
         if not partitions:

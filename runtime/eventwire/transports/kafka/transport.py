@@ -25,6 +25,8 @@ from eventwire.url import BrokerUrl
 
 _DISCONNECT_WITHIN = 1.0
 _DIAGNOSED_WITHIN = 1.0
+_TRANSACTION_TIMEOUT_MS = 300_000
+"""How long a batch may be handled, and how long readers wait at most for one that a dead group left open."""
 
 
 class KafkaTransport:
@@ -51,6 +53,7 @@ class KafkaTransport:
             history=True,
             replay=True,
             processes=True,
+            transactions=True,
             max_body=int(self._options.producer["max_request_size"]),
         )
         filter_logs()
@@ -97,6 +100,7 @@ class KafkaTransport:
             subscription,
             drain=self._options.drain,
             session_timeout=float(self._options.consumer["session_timeout_ms"]) / 1000,
+            make=self.transactional if subscription.transactional is not None else None,
         )
 
     async def ping(self) -> None:
@@ -151,6 +155,13 @@ class KafkaTransport:
 
     async def _producer(self) -> Producer:
         producer = Producer(**self._options.producer)
+        await self._reach(producer.open())
+        return producer
+
+    async def transactional(self, identity: str) -> Producer:
+        """A producer that fences every other one of its id. Raises Unreachable."""
+        options = {**self._options.producer, "transactional_id": identity}
+        producer = Producer(**options, transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS)
         await self._reach(producer.open())
         return producer
 
