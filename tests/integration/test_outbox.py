@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import runpy
 from collections.abc import AsyncGenerator
+from pathlib import Path
 
 import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from sqlalchemy import inspect
 
 from eventwire import Unreachable
 from eventwire.outbox import Tables
@@ -13,8 +19,9 @@ from tests.unit.outbox.cases import OutboxCases
 from tests.unit.outbox.stage import Stage, drain, joined, until
 from tests.unit.outbox.stage import stage as opened
 from tests.unit.shop import Placed
-from tools import servers
+from tools import docs, servers
 
+PAGE = docs.read(docs.ROOT / "docs/outbox.md")
 pytestmark = pytest.mark.server
 
 
@@ -51,7 +58,7 @@ async def test_a_lower_number_that_is_committed_later_is_not_skipped(stage: Stag
 
 async def test_two_relays_that_claim_at_once_get_different_slots(stage: Stage) -> None:
     async with joined(stage.relay()) as one, joined(stage.relay()) as other:
-        await one._store.release(one._members.me, range(64))
+        await one._store.keep(one._members.me, [])
         claims = await asyncio.gather(
             *(relay._store.claim(relay._members.me, 32) for relay in (one, other) for _ in range(2))
         )
@@ -133,3 +140,29 @@ async def test_tables_in_a_schema_of_their_own(stage: Stage) -> None:
         tables.metadata.drop_all(stage.sync_engine)
         with stage.sync_engine.begin() as connection:
             connection.exec_driver_sql("DROP SCHEMA events")
+
+
+async def test_the_migration_of_the_documentation_makes_exactly_the_tables(
+    stage: Stage, tmp_path: Path
+) -> None:
+    [text] = [
+        block.text for block in PAGE.blocks if block.argument == "migrations/versions/eventwire_outbox.py"
+    ]
+    (tmp_path / "migration.py").write_text(text)
+    migration = runpy.run_path(str(tmp_path / "migration.py"))
+    stage.tables.metadata.drop_all(stage.sync_engine)
+    with stage.sync_engine.begin() as connection:
+        context = MigrationContext.configure(connection, opts={"target_metadata": stage.tables.metadata})
+        with Operations.context(context):
+            migration["upgrade"]()
+            assert compare_metadata(context, stage.tables.metadata) == []
+    (id,) = stage.record(Placed("1"))
+    async with joined(stage.relay()) as relay:
+        await drain(relay)
+    assert stage.seen.ids == [id]
+    with (
+        stage.sync_engine.begin() as connection,
+        Operations.context(MigrationContext.configure(connection)),
+    ):
+        migration["downgrade"]()
+    assert not inspect(stage.sync_engine).has_table(stage.tables.rows.name)

@@ -73,20 +73,19 @@ class Membership:
         """Bury the dead and hold a fair share of the slots. Not while rows of held slots are being published."""
         if self._balanced:
             return
-        self._balanced = True
         me, term = self.me, self.term
         for relay, beat in self._dead.items():
             _log.warning("relay %s is dead: its slots are free", relay)
             await self._store.bury(relay, beat)
         fair = share(me, self._alive)
-        if surplus := sorted(self.slots)[fair:]:
-            for slot in surplus:
-                del self.slots[slot]
-            await self._store.release(me, surplus)
-        elif len(self.slots) < fair:
+        for surplus in sorted(self.slots)[fair:]:
+            del self.slots[surplus]
+        await self._store.keep(me, self.slots)
+        if len(self.slots) < fair:
             claimed = await self._store.claim(me, fair - len(self.slots))
             if term == self.term:
                 self.slots.update(claimed)
+        self._balanced = True
 
     def lose(self, slots: Collection[int]) -> None:
         """Take note that slots are another relay's."""

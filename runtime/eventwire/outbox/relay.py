@@ -302,12 +302,13 @@ class Relay:
             self._progress = time.monotonic()
         self._published += len(outcomes.confirmed)
         self._failed += len(outcomes.failed)
-        for failure in outcomes.failed:
+        if outcomes.failed:
+            first = outcomes.failed[0]
             _log.log(
-                logging.WARNING if failure.row.attempts == 0 else logging.INFO,
-                "outbox row %d, event %s of %s: attempt %d failed, next in %.1f s: %s",
-                failure.row.seq, failure.row.message.id, failure.row.message.topic, failure.row.attempts + 1,
-                failure.wait, shown(failure.error),
+                logging.WARNING if any(failure.row.attempts == 0 for failure in outcomes.failed) else logging.INFO,
+                "%d of %d rows were not published; the first is row %d, event %s of %s, at attempt %d: %s",
+                len(outcomes.failed), len(outcomes.failed) + len(outcomes.confirmed), first.row.seq,
+                first.row.message.id, first.row.message.topic, first.row.attempts + 1, shown(first.error),
             )  # fmt: skip
 
     def _tell(self, what: str, trouble: str) -> None:

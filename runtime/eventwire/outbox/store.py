@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, delete, exists, inspect, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Table, and_, delete, exists, func, inspect, or_, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
@@ -25,6 +25,8 @@ DATABASE_ERRORS = (DBAPIError, PoolTimeout, OSError)
 """What a database that is down, busy or restarted raises; the built-in TimeoutError among them."""
 _DIALECTS = ("postgresql", "sqlite")
 _SHOWN = 1000
+_BYTES = 16 << 20
+"""Of the bodies of one batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ class Store:
                 delete(relays).where(relays.c.id == relay, relays.c.beat == beat)
             )
             if ended.rowcount:
-                await self._free(connection, relay, None)
+                await self._free(connection, relay)
 
     async def claim(self, relay: str, count: int) -> dict[int, int]:
         """Take up to so many slots that nobody has; their epochs."""
@@ -123,8 +125,8 @@ class Store:
         async with self._transaction() as connection:
             return {row.slot: row.epoch for row in await connection.execute(mine)}
 
-    async def release(self, relay: str, slots: Collection[int]) -> None:
-        """Give slots up."""
+    async def keep(self, relay: str, slots: Collection[int]) -> None:
+        """Give up every other slot, those among them that were claimed and never heard of."""
         async with self._transaction() as connection:
             await self._free(connection, relay, slots)
 
@@ -133,12 +135,12 @@ class Store:
         relays = self._tables.relays
         async with self._transaction() as connection:
             await connection.execute(delete(relays).where(relays.c.id == relay))
-            await self._free(connection, relay, None)
+            await self._free(connection, relay)
 
-    async def _free(self, connection: AsyncConnection, relay: str, which: Collection[int] | None) -> None:
+    async def _free(self, connection: AsyncConnection, relay: str, but: Collection[int] = ()) -> None:
         slots = self._tables.slots
-        free = update(slots).where(slots.c.owner == relay).values(owner=None)
-        await connection.execute(free if which is None else free.where(slots.c.slot.in_(which)))
+        free = update(slots).where(slots.c.owner == relay, slots.c.slot.not_in(but)).values(owner=None)
+        await connection.execute(free)
 
     # --- rows
 
@@ -163,21 +165,20 @@ class Store:
                 return [], lost
             ready = self._ready([slot for slot in held if slot not in lost], moment, brokers, topics)
             rows = self._tables.rows
-            due = (
-                select(rows)
-                .where(*ready, rows.c.deliver_at <= moment)
-                .order_by(rows.c.deliver_at, rows.c.seq)
-                .limit(max(1, limit // 2))  # neither kind starves the other
-            )
-            found = [read_row(row) for row in await connection.execute(due)]
-            ordered = (
-                select(rows)
-                .where(*ready, rows.c.deliver_at.is_(None), ~self._behind(moment))
-                .order_by(rows.c.seq)
-                .limit(limit - len(found))
-            )
-            found += [read_row(row) for row in await connection.execute(ordered)]
-        return found, lost
+            sized = select(rows.c.seq, func.coalesce(func.length(rows.c.body), 0))
+            due = sized.where(*ready, rows.c.deliver_at <= moment).order_by(rows.c.deliver_at, rows.c.seq)
+            ordered = sized.where(*ready, rows.c.deliver_at.is_(None), ~self._behind(moment))
+            # Neither kind starves the other.
+            found = list(await connection.execute(due.limit(max(1, limit // 2))))
+            found += await connection.execute(ordered.order_by(rows.c.seq).limit(limit - len(found)))
+            return await self._load(connection, fitting(found)), lost
+
+    async def _load(self, connection: AsyncConnection, seqs: Sequence[int]) -> Sequence[Row]:
+        if not seqs:
+            return []
+        rows = self._tables.rows
+        found = await connection.execute(select(rows).where(rows.c.seq.in_(seqs)).order_by(rows.c.seq))
+        return [read_row(row) for row in found]
 
     async def _epochs(self, connection: AsyncConnection, relay: str) -> tuple[Mapping[int, int], datetime]:
         slots = self._tables.slots.c
@@ -278,6 +279,18 @@ class Store:
         async with self._transaction() as connection:
             found = await connection.execute(failing_query(self._tables, limit))
             return [Failing(*row) for row in found]
+
+
+def fitting(found: Iterable[Any]) -> list[int]:
+    """The numbers of the first rows whose bodies fit into memory together; of one that alone does not, its own."""
+    seqs: list[int] = []
+    total = 0
+    for seq, size in found:
+        total += size
+        if seqs and total > _BYTES:
+            break
+        seqs.append(seq)
+    return seqs
 
 
 def shown(error: Exception) -> str:

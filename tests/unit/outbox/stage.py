@@ -55,7 +55,7 @@ class Stage:
         self.outbox: Outbox[Placed | Cancelled | Price] = Outbox(self.bus, ORDERS, PRICES, tables=self.tables)
 
     def relay(self, bus: Bus | None = None, **options: Any) -> Relay:
-        given = {"poll_interval": 0.01, "retry": AT_ONCE} | options
+        given: dict[str, Any] = {"poll_interval": 0.01, "retry": AT_ONCE} | options
         return Relay(bus or self.bus, self.engine, tables=self.tables, **given)
 
     def session(self) -> Session:
