@@ -96,7 +96,7 @@ class Writer:
 
 def arm(fuse: Fuse) -> None:
     """Have the relay's mechanisms pass the fuse."""
-    try_many, note, settle = Channel.try_many, Store._note, Store.settle
+    try_many, note, settle = Channel.try_many, Store.note, Store.settle
 
     async def published(self: Channel, messages: Sequence[Message]) -> Sequence[Receipt | Exception]:
         outcomes = await try_many(self, messages)
@@ -114,7 +114,7 @@ def arm(fuse: Fuse) -> None:
 
     replaced: tuple[tuple[type, str, Callable[..., Any]], ...] = (
         (Channel, "try_many", published),
-        (Store, "_note", marking),
+        (Store, "note", marking),
         (Store, "settle", marked),
     )
     for owner, name, function in replaced:

@@ -44,7 +44,7 @@ class TestOnPostgres(OutboxCases):
 
 
 async def test_a_lower_number_that_is_committed_later_is_not_skipped(stage: Stage) -> None:
-    async with joined(stage.relay()) as relay:
+    async with joined(stage.rounds()) as relay:
         with stage.session() as slow:
             first = stage.outbox.add(slow, Placed("1"))
             slow.flush()
@@ -57,10 +57,10 @@ async def test_a_lower_number_that_is_committed_later_is_not_skipped(stage: Stag
 
 
 async def test_two_relays_that_claim_at_once_get_different_slots(stage: Stage) -> None:
-    async with joined(stage.relay()) as one, joined(stage.relay()) as other:
-        await one._store.keep(one._members.me, [])
+    async with joined(stage.rounds()) as one, joined(stage.rounds()) as other:
+        await one.store.keep(one.members.me, [])
         claims = await asyncio.gather(
-            *(relay._store.claim(relay._members.me, 32) for relay in (one, other) for _ in range(2))
+            *(relay.store.claim(relay.members.me, 32) for relay in (one, other) for _ in range(2))
         )
     slots = [slot for claim in claims for slot in claim]
     assert len(slots) == len(set(slots))
@@ -132,10 +132,9 @@ async def test_tables_in_a_schema_of_their_own(stage: Stage) -> None:
     tables.metadata.create_all(stage.sync_engine)
     try:
         (id,) = other.record(Placed("1"))
-        async with joined(other.relay()) as relay:
+        async with other.bus, joined(other.rounds()) as relay:
             await drain(relay)
         assert other.seen.ids == [id]
-        await other.bus.close()
     finally:
         tables.metadata.drop_all(stage.sync_engine)
         with stage.sync_engine.begin() as connection:
@@ -157,7 +156,7 @@ async def test_the_migration_of_the_documentation_makes_exactly_the_tables(
             migration["upgrade"]()
             assert compare_metadata(context, stage.tables.metadata) == []
     (id,) = stage.record(Placed("1"))
-    async with joined(stage.relay()) as relay:
+    async with joined(stage.rounds()) as relay:
         await drain(relay)
     assert stage.seen.ids == [id]
     with (

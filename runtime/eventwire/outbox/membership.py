@@ -23,7 +23,7 @@ class Membership:
     def __init__(self, store: Store, lease: float) -> None:
         self._store = store
         self._lease = lease
-        self._watch = Watch(lease)
+        self.watch = Watch(lease)
         self._alive: Collection[str] = ()
         self._dead: Mapping[str, int] = {}
         self._beaten = float("-inf")
@@ -65,7 +65,7 @@ class Membership:
 
     def _take_note(self, me: str, beats: Mapping[str, int], before: float) -> None:
         self.me, self._beaten, self._balanced = me, before, False
-        seen = self._watch.see(beats, time.monotonic())
+        seen = self.watch.see(beats, time.monotonic())
         self._dead = {relay: beat for relay, beat in seen.items() if relay != me}
         self._alive = beats.keys() - self._dead.keys()
 

@@ -16,7 +16,7 @@ from eventwire.outbox import SLOTS, Relay, Tables
 from eventwire.outbox.members import Watch
 from eventwire.outbox.store import Failure
 from tests.unit.outbox.stage import LATER, Stage, drain, joined, until
-from tests.unit.shop import Cancelled, OrdersPublisher, Placed, Price
+from tests.unit.shop import PRICES, Cancelled, OrdersPublisher, Placed, Price
 
 
 class OutboxCases:
@@ -26,7 +26,7 @@ class OutboxCases:
         event_ = Placed("7", 5, tenant="acme")
         await OrdersPublisher(stage.bus).publish(event_, headers={"h": "v"}, id="mine")
         stage.record(event_, headers={"h": "v"}, id="mine")
-        async with joined(stage.relay()) as relay:
+        async with joined(stage.rounds()) as relay:
             await drain(relay)
         published, relayed = stage.seen.messages
         variable = {"ce_time"}
@@ -45,7 +45,7 @@ class OutboxCases:
     async def test_id_and_time_are_those_of_the_recording(self, stage: Stage) -> None:
         (id,) = stage.record(Placed("7"))
         before = datetime.now(UTC)
-        async with joined(stage.relay()) as relay:
+        async with joined(stage.rounds()) as relay:
             await drain(relay)
         (message,) = stage.seen.messages
         assert message.id == id
@@ -86,21 +86,20 @@ class OutboxCases:
                 session.flush()
                 savepoint.rollback()
             session.commit()
-        async with joined(stage.relay()) as relay:
+        async with joined(stage.rounds()) as relay:
             await drain(relay)
         assert [message.key for message in stage.seen.messages] == [b"2"]
 
     async def test_rows_of_one_flush_keep_the_order_of_their_calls(self, stage: Stage) -> None:
         stage.record(*(Placed("7", number) for number in range(1200)))
         assert [row.body for row in stage.rows()] == [
-            stage.bus.writer(stage.outbox._topics[Placed]).write(Placed("7", number), None, "x", None).body
-            for number in range(1200)
+            stage.message(Placed("7", number)).body for number in range(1200)
         ]
 
     async def test_a_tombstone_has_no_body(self, stage: Stage) -> None:
         with stage.session() as session, session.begin():
-            stage.outbox.tombstone(session, stage.outbox._topics[Price], "tea")
-        async with joined(stage.relay()) as relay:
+            stage.outbox.tombstone(session, PRICES, "tea")
+        async with joined(stage.rounds()) as relay:
             await drain(relay)
         assert [(m.topic, m.key, m.body) for m in stage.seen.messages] == [("prices.v1", b"tea", None)]
 
@@ -111,11 +110,9 @@ class OutboxCases:
         events = [Placed(str(number * number % 7), number) for number in range(120)]
         for start in range(0, 120, 30):
             stage.record(*events[start : start + 30])
-        async with joined(stage.relay(batch=batch)) as relay:
+        async with joined(stage.rounds(batch=batch)) as relay:
             await drain(relay)
-        ordered = [
-            stage.outbox._bus.writer(stage.outbox._topics[Placed]).write(e, None, "x", None) for e in events
-        ]
+        ordered = [stage.message(e) for e in events]
         for key in (b"%d" % number for number in range(7)):
             assert stage.seen.bodies(key) == [message.body for message in ordered if message.key == key]
 
@@ -123,11 +120,11 @@ class OutboxCases:
         events = [Placed(str(number % 40), number) for number in range(400)]
         for start in range(0, 400, 100):
             stage.record(*events[start : start + 100])
-        async with joined(stage.relay(batch=20)) as one, joined(stage.relay(batch=20)) as other:
-            await one._members.beat()
+        async with joined(stage.rounds(batch=20)) as one, joined(stage.rounds(batch=20)) as other:
+            await one.members.beat()
             await asyncio.gather(drain(one), drain(other))
-            assert (len(one._members.slots), len(other._members.slots)) == (32, 0)
-            await other._members.beat()
+            assert (len(one.members.slots), len(other.members.slots)) == (32, 0)
+            await other.members.beat()
             await asyncio.gather(drain(one), drain(other))
         assert len(set(stage.seen.ids)) == len(stage.seen.ids) == 400
         for key in (b"%d" % number for number in range(40)):
@@ -141,14 +138,14 @@ class OutboxCases:
     ) -> None:
         bad, behind, other = stage.record(Placed("1"), Placed("1"), Placed("2"))
         stage.seen.refuse = lambda message: TooLarge("too\0 large") if message.id == bad else None
-        async with joined(stage.relay(retry=LATER)) as relay:
+        async with joined(stage.rounds(retry=LATER)) as relay:
             await drain(relay)
             assert stage.seen.ids == [other]
             assert [(row.event_id, row.attempts) for row in stage.rows()] == [(bad, 1), (behind, 0)]
-            (failing,) = await relay.failing()
+            (failing,) = await relay.store.failing(20)
             assert (failing.id, failing.key, failing.attempts) == (bad, b"1", 1)
             assert failing.error == "TooLarge: too\N{REPLACEMENT CHARACTER} large"
-            lag = await relay.lag()
+            lag = await relay.store.lag()
             assert (lag.waiting, lag.failing, lag.scheduled) == (2, 1, 0)
             (later,) = stage.record(Placed("1"))  # joins the queue
             await drain(relay)
@@ -163,21 +160,21 @@ class OutboxCases:
     async def test_it_is_tried_for_ever(self, stage: Stage, error: Exception) -> None:
         (bad,) = stage.record(Placed("1"))
         stage.seen.refuse = lambda _: error
-        async with joined(stage.relay()) as relay:
+        async with joined(stage.rounds()) as relay:
             for attempt in range(1, 8):
-                assert await relay._round()
+                assert await relay.round()
                 assert [row.attempts for row in stage.rows()] == [attempt]
             stage.seen.refuse = lambda _: None
             await drain(relay)
         assert stage.seen.ids == [bad]
-        assert relay.health().failed == 7
+        assert relay.failed == 7
 
     async def test_a_row_of_an_unordered_kind_holds_up_nothing(self, stage: Stage) -> None:
         past = datetime.now(UTC) - timedelta(hours=1)
         (bad,) = stage.record(Placed("1"), deliver_at=past)
         (good,) = stage.record(Placed("1"))
         stage.seen.refuse = lambda message: TooLarge("large") if message.id == bad else None
-        async with joined(stage.relay(retry=LATER)) as relay:
+        async with joined(stage.rounds(retry=LATER)) as relay:
             await drain(relay)
             assert stage.seen.ids == [good]
 
@@ -185,9 +182,9 @@ class OutboxCases:
         (id,) = stage.record(Placed("1"))
         outcomes = iter([PublishUnknown("?"), None])
         stage.seen.refuse = lambda _: next(outcomes)
-        async with joined(stage.relay()) as relay:
-            assert await relay._round()
-            relay._publishing.brokers.worked("default")  # no pause in a test
+        async with joined(stage.rounds()) as relay:
+            assert await relay.round()
+            relay.publishing.brokers.worked("default")  # no pause in a test
             await drain(relay)
         assert stage.seen.ids == [id]
 
@@ -196,25 +193,25 @@ class OutboxCases:
         with stage.session() as session, session.begin():
             rows = stage.tables.rows
             session.execute(update(rows).where(rows.c.event_id == lost).values(broker="moon"))
-        async with joined(stage.relay(retry=LATER)) as relay:
+        async with joined(stage.rounds(retry=LATER)) as relay:
             await drain(relay)
             assert stage.seen.ids == [kept]
-            (failing,) = await relay.failing()
+            (failing,) = await relay.store.failing(20)
             assert "broker `moon`" in failing.error
-            assert "broker `moon`" in (relay.health().trouble or "")
+            assert "broker `moon`" in relay.publishing.topics.reasons[0]
 
     async def test_more_failing_keys_than_a_batch_has_rows_block_nobody(self, stage: Stage) -> None:
         bad = stage.record(*(Placed(f"bad{number}") for number in range(30)))
         (good,) = stage.record(Placed("good"))
         stage.seen.refuse = lambda message: TooLarge("large") if message.id in bad else None
-        async with joined(stage.relay(batch=10, retry=LATER)) as relay:
+        async with joined(stage.rounds(batch=10, retry=LATER)) as relay:
             await drain(relay)
             assert stage.seen.ids == [good]
 
     async def test_a_wait_noted_before_the_clock_was_set_back_does_not_last(self, stage: Stage) -> None:
         (id,) = stage.record(Placed("1"))
         stage.change(retry_at=datetime.now(UTC) + timedelta(days=1), attempts=1)
-        async with joined(stage.relay()) as relay:
+        async with joined(stage.rounds()) as relay:
             await drain(relay)
         assert stage.seen.ids == [id]
 
@@ -226,16 +223,15 @@ class OutboxCases:
         stage.record(Placed("1", 1), deliver_at=datetime.now(UTC) + day)
         stage.record(Placed("1", 2))
         stage.record(Placed("1", 3), deliver_at=east)
-        async with joined(stage.relay(batch=2)) as relay:
+        async with joined(stage.rounds(batch=2)) as relay:
             await drain(relay)
             assert {message.body for message in stage.seen.messages} == {
-                stage.bus.writer(stage.outbox._topics[Placed]).write(Placed("1", cents), None, "x", None).body
-                for cents in (2, 3)
+                stage.message(Placed("1", cents)).body for cents in (2, 3)
             }
-            lag = await relay.lag()
+            lag = await relay.store.lag()
             assert (lag.waiting, lag.scheduled, lag.oldest) == (0, 1, None)
             stage.change(deliver_at=datetime.now(UTC) - day)
-            lag = await relay.lag()
+            lag = await relay.store.lag()
             assert lag.waiting == 1
             assert lag.oldest is not None
             assert lag.oldest >= day.total_seconds()
@@ -245,102 +241,102 @@ class OutboxCases:
     async def test_neither_due_nor_ordered_rows_starve_the_others(self, stage: Stage) -> None:
         stage.record(*(Placed("a") for _ in range(6)))
         stage.record(*(Placed("b") for _ in range(6)), deliver_at=datetime.now(UTC) - timedelta(hours=1))
-        async with joined(stage.relay(batch=4)) as relay:
-            await relay._round()
+        async with joined(stage.rounds(batch=4)) as relay:
+            await relay.round()
             assert sorted(message.key or b"" for message in stage.seen.messages) == [b"a", b"a", b"b", b"b"]
 
     # --- relays
 
     async def test_slots_are_shared_and_given_up(self, stage: Stage) -> None:
-        async with joined(stage.relay()) as one:
-            assert len(one._members.slots) == SLOTS
-            async with joined(stage.relay()) as other:
-                assert len(other._members.slots) == 0
+        async with joined(stage.rounds()) as one:
+            assert len(one.members.slots) == SLOTS
+            async with joined(stage.rounds()) as other:
+                assert len(other.members.slots) == 0
                 for relay in (one, other, one, other):
-                    await relay._members.beat()
-                    await relay._round()
-                assert (len(one._members.slots), len(other._members.slots)) == (32, 32)
-                assert not one._members.slots.keys() & other._members.slots.keys()
-                assert (one.health().relays, other.health().relays) == (2, 2)
-            await one._members.beat()
-            await one._round()
-            assert len(one._members.slots) == SLOTS
-            assert sorted(set(one._members.slots.values())) == [1, 3]  # each owner's epoch is a new one
+                    await relay.members.beat()
+                    await relay.round()
+                assert (len(one.members.slots), len(other.members.slots)) == (32, 32)
+                assert not one.members.slots.keys() & other.members.slots.keys()
+                assert (one.members.relays, other.members.relays) == (2, 2)
+            await one.members.beat()
+            await one.round()
+            assert len(one.members.slots) == SLOTS
+            assert sorted(set(one.members.slots.values())) == [1, 3]  # each owner's epoch is a new one
 
     async def test_a_dead_relays_slots_are_taken_over(self, stage: Stage) -> None:
         (id,) = stage.record(Placed("1"))
-        async with joined(stage.relay()), joined(stage.relay()) as heir:
-            heir._members._watch = Watch(1e-9)
-            await heir._members.beat()
-            await heir._members.beat()  # and the other one has not
+        async with joined(stage.rounds()), joined(stage.rounds()) as heir:
+            heir.members.watch = Watch(1e-9)
+            await heir.members.beat()
+            await heir.members.beat()  # and the other one has not
             await drain(heir)
-            assert len(heir._members.slots) == SLOTS
+            assert len(heir.members.slots) == SLOTS
         assert stage.seen.ids == [id]
 
     async def test_a_relay_that_was_held_for_dead_changes_nothing_and_starts_anew(self, stage: Stage) -> None:
         stage.record(Placed("1"), Placed("2"))
-        async with joined(stage.relay()) as stale:
-            term, held = stale._members.term, dict(stale._members.slots)
-            rows, _ = await stale._store.read(stale._members.me, held, 10)
-            await stale._store.bury(stale._members.me, 0)
-            async with joined(stage.relay()) as heir:
-                lost = await stale._store.settle(
-                    stale._members.me, held, rows[:1], [Failure(rows[1], TooLarge("large"), 1.0)]
+        async with joined(stage.rounds()) as stale:
+            term, held = stale.members.term, dict(stale.members.slots)
+            rows, _ = await stale.store.read(stale.members.me, held, 10)
+            await stale.store.bury(stale.members.me, 0)
+            async with joined(stage.rounds()) as heir:
+                lost = await stale.store.settle(
+                    stale.members.me, held, rows[:1], [Failure(rows[1], TooLarge("large"), 1.0)]
                 )
                 assert lost == {row.slot for row in rows}
                 assert [(row.attempts, row.error) for row in stage.rows()] == [(0, None), (0, None)]
-                await stale._members.beat()
-                assert not stale._members.holds(term)
-                assert stale._members.slots == {}
+                await stale.members.beat()
+                assert not stale.members.holds(term)
+                assert stale.members.slots == {}
                 await drain(heir)
         assert stage.rows() == []
 
     async def test_a_relay_that_was_held_for_dead_is_not_buried_when_it_beats(self, stage: Stage) -> None:
-        async with joined(stage.relay()) as relay:
-            await relay._members.beat()
-            await relay._store.bury(relay._members.me, 0)  # seen before that beat
-            await relay._members.beat()
-            assert len(relay._members.slots) == SLOTS
+        async with joined(stage.rounds()) as relay:
+            await relay.members.beat()
+            await relay.store.bury(relay.members.me, 0)  # seen before that beat
+            await relay.members.beat()
+            assert len(relay.members.slots) == SLOTS
 
     async def test_only_who_lives_claims_slots(self, stage: Stage) -> None:
-        async with joined(stage.relay()) as relay:
-            await relay._store.bury(relay._members.me, 0)
-            assert await relay._store.claim(relay._members.me, 5) == {}
+        async with joined(stage.rounds()) as relay:
+            await relay.store.bury(relay.members.me, 0)
+            assert await relay.store.claim(relay.members.me, 5) == {}
 
     async def test_a_slot_that_is_lost_meanwhile_is_told_by_the_next_look(self, stage: Stage) -> None:
         stage.record(Placed("1"))
-        async with joined(stage.relay()) as relay:
+        async with joined(stage.rounds()) as relay:
             with stage.session() as session, session.begin():
                 slots = stage.tables.slots
                 session.execute(update(slots).where(slots.c.slot != 5).values(epoch=slots.c.epoch + 1))
             await drain(relay)
-            assert list(relay._members.slots) in ([5], [])
+            assert list(relay.members.slots) in ([5], [])
             assert len(stage.rows()) == 1
 
     async def test_settling_again_changes_nothing(self, stage: Stage) -> None:
         stage.record(Placed("1"), Placed("2"))
-        async with joined(stage.relay()) as relay:
-            me, held = relay._members.me, dict(relay._members.slots)
-            rows, _ = await relay._store.read(me, held, 1)
+        async with joined(stage.rounds()) as relay:
+            me, held = relay.members.me, dict(relay.members.slots)
+            rows, _ = await relay.store.read(me, held, 1)
             for _ in range(2):
-                assert not await relay._store.settle(me, held, rows, [])
+                assert not await relay.store.settle(me, held, rows, [])
             assert [row.key for row in stage.rows()] == [b"2"]
 
     async def test_a_settlement_that_fails_is_repeated(
         self, stage: Stage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (id,) = stage.record(Placed("1"))
-        async with joined(stage.relay()) as relay:
-            settle, failures = relay._store.settle, iter([True, True, False])
+        async with joined(stage.rounds()) as relay:
+            settle, failures = relay.store.settle, iter([True, True, False])
 
             async def sometimes(*arguments: object) -> object:
                 if next(failures):
                     raise OperationalError("COMMIT", {}, ConnectionError("gone"))
                 return await settle(*arguments)  # type: ignore[arg-type]
 
-            monkeypatch.setattr(relay._store, "settle", sometimes)
+            monkeypatch.setattr(relay.store, "settle", sometimes)
             await drain(relay)
-            assert relay.health().trouble == "database: ConnectionError: gone"
+            assert relay.trouble == {"database": "database: ConnectionError: gone"}
         assert stage.seen.ids == [id]
         assert stage.rows() == []
 

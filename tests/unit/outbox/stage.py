@@ -14,6 +14,10 @@ from sqlalchemy.orm import Session
 
 from eventwire import Bus, Message, Middleware, PublishNext, Receipt, RetryPolicy
 from eventwire.outbox import Outbox, Relay, Tables
+from eventwire.outbox.membership import Membership
+from eventwire.outbox.publishing import Publishing
+from eventwire.outbox.rounds import Rounds
+from eventwire.outbox.store import Store
 from tests.unit.shop import ORDERS, PRICES, Cancelled, Placed, Price
 
 AT_ONCE = RetryPolicy(initial_backoff=0.0, max_backoff=60.0)
@@ -58,6 +62,18 @@ class Stage:
         given: dict[str, Any] = {"poll_interval": 0.01, "retry": AT_ONCE} | options
         return Relay(bus or self.bus, self.engine, tables=self.tables, **given)
 
+    def rounds(
+        self, bus: Bus | None = None, *, batch: int = 500, retry: RetryPolicy = AT_ONCE, lease: float = 60.0
+    ) -> Rounds:
+        """What a relay does, to be driven round by round; the heartbeats are the test's, too."""
+        store = Store(self.engine, self.tables, longest_wait=retry.max_backoff, timeout=30.0)
+        publishing = Publishing((bus or self.bus).channel, retry)
+        return Rounds(store, Membership(store, lease), publishing, batch)
+
+    def message(self, event: Placed) -> Message:
+        """The event as the bus writes it."""
+        return self.bus.writer(ORDERS).write(event, None, "id", None)
+
     def session(self) -> Session:
         return Session(self.sync_engine)
 
@@ -94,22 +110,19 @@ async def stage(url: str, async_url: str, **engine_options: Any) -> AsyncGenerat
 
 
 @asynccontextmanager
-async def joined(relay: Relay) -> AsyncGenerator[Relay]:
-    """A relay that is among the others and does nothing by itself: its rounds are the test's."""
-    await relay._bus.start()
-    await relay._join()
+async def joined(rounds: Rounds) -> AsyncGenerator[Rounds]:
+    """A relay's work without the relay: it is among the others, and its rounds are the test's."""
+    await rounds.join()
     try:
-        yield relay
+        yield rounds
     finally:
-        await relay._members.leave()
+        await rounds.members.leave()
 
 
-async def drain(relay: Relay) -> int:
-    """Rounds until there is nothing to do; how many there were."""
-    rounds = 0
-    while await relay._round():
-        rounds += 1
-    return rounds
+async def drain(rounds: Rounds) -> None:
+    """Rounds until there is nothing to do."""
+    while await rounds.round():
+        pass
 
 
 async def until(true: Callable[[], bool], within: float = 30.0) -> None:
