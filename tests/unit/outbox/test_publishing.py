@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventwire import (
@@ -80,6 +80,7 @@ async def test_a_failure_stops_its_key_alone() -> None:
     assert (works.brokers.reasons, works.topics.reasons) == ([], [])
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=30),
     st.integers(0, 40),
