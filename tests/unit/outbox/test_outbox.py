@@ -30,7 +30,6 @@ from eventwire.wire.reader import Reader
 from tests.unit.fakes import FakeDelivery, NoSleep
 from tests.unit.shop import ORDERS, PRICES, Cancelled, Placed, Price
 
-
 OUTBOX = Outbox(Bus("memory://"), ORDERS)
 
 
