@@ -77,7 +77,7 @@ class Writer:
                 await session.execute(insert(placed).values(id=id, key=key, number=counts[key]))
                 counts[key] += 1
             await session.flush()
-            await asyncio.sleep(self._dice.choice((0, 0, 0.003, 0.02)))  # others commit higher numbers first
+            await asyncio.sleep(self._dice.choice((0, 0, 0.01, 0.1)))  # others commit higher numbers first
             if self._dice.random() < 0.1:
                 await session.rollback()
                 return False

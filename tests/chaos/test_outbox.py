@@ -187,6 +187,11 @@ class Database:
         with self._engine.connect() as connection:
             return [Published(*row) for row in connection.execute(select(placed))]
 
+    def relays(self) -> int:
+        """How many relays have joined."""
+        with self._engine.connect() as connection:
+            return connection.execute(select(func.count()).select_from(tables.relays)).scalar_one()
+
     def waiting(self) -> int:
         """Rows of the outbox; -1 while the database is down."""
         try:
@@ -283,6 +288,7 @@ async def test_outbox_publishes_what_was_committed(
     async with stage.open() as bus, troupe(stage, rng) as children:
         for number, chosen in enumerate(points(rng, RELAY_POINTS, 2)):
             children.start("relay", f"relay{number}", chosen)
+        await until(lambda: database.relays() == 2, PATIENCE, "the relays have joined")
         for number, chosen in enumerate(points(rng, WRITER_POINTS, 2)):
             children.start("writer", f"writer{number}", chosen)
         killing = asyncio.create_task(kill_database(server, rng, DATABASE_KILLS))

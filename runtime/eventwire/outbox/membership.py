@@ -9,8 +9,8 @@ import time
 import uuid
 from collections.abc import Collection, Mapping
 
-from eventwire.outbox.members import Watch, share
 from eventwire.outbox.store import Store
+from eventwire.outbox.watch import Watch, share
 
 _log = logging.getLogger("eventwire.outbox")
 _SAFE = 0.75

@@ -13,8 +13,8 @@ from sqlalchemy.orm import scoped_session, sessionmaker
 
 from eventwire import Bus, Closed, ConfigurationError, PublishUnknown, TooLarge, Unroutable
 from eventwire.outbox import SLOTS, Relay, Tables
-from eventwire.outbox.members import Watch
 from eventwire.outbox.store import Failure
+from eventwire.outbox.watch import Watch
 from tests.unit.outbox.stage import LATER, Stage, drain, joined, until
 from tests.unit.shop import PRICES, Cancelled, OrdersPublisher, Placed, Price
 

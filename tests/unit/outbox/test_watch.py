@@ -3,8 +3,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventwire.outbox.members import Watch, share
 from eventwire.outbox.tables import SLOTS
+from eventwire.outbox.watch import Watch, share
 
 
 @given(st.sets(st.text(), min_size=1, max_size=200))
