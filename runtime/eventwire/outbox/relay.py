@@ -17,11 +17,11 @@ from eventwire.errors import ConfigurationError, Unreachable
 from eventwire.middleware.backoff import backoff
 from eventwire.outbox.lag import Failing, Lag
 from eventwire.outbox.life import Life, together
+from eventwire.outbox.membership import Membership
 from eventwire.outbox.publishing import Publishing
 from eventwire.outbox.rounds import DATABASE_RETRY, Rounds
 from eventwire.outbox.store import DATABASE_ERRORS, Store, shown
 from eventwire.outbox.tables import Tables
-from eventwire.outbox.watchhip import Membership
 from eventwire.policy import RetryPolicy
 
 _RETRY = RetryPolicy(initial_backoff=0.5, max_backoff=60.0)

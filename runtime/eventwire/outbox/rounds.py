@@ -8,9 +8,9 @@ import time
 from collections.abc import Mapping
 
 from eventwire.middleware.backoff import backoff
+from eventwire.outbox.membership import Membership
 from eventwire.outbox.publishing import Outcomes, Publishing
 from eventwire.outbox.store import DATABASE_ERRORS, Store, shown
-from eventwire.outbox.watchhip import Membership
 from eventwire.policy import RetryPolicy
 
 _log = logging.getLogger("eventwire.outbox")

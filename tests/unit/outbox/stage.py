@@ -14,10 +14,10 @@ from sqlalchemy.orm import Session
 
 from eventwire import Bus, Message, Middleware, PublishNext, Receipt, RetryPolicy
 from eventwire.outbox import Outbox, Relay, Tables
+from eventwire.outbox.membership import Membership
 from eventwire.outbox.publishing import Publishing
 from eventwire.outbox.rounds import Rounds
 from eventwire.outbox.store import Store
-from eventwire.outbox.watchhip import Membership
 from tests.unit.shop import ORDERS, PRICES, Cancelled, Placed, Price
 
 AT_ONCE = RetryPolicy(initial_backoff=0.0, max_backoff=60.0)
