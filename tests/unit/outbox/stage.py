@@ -99,6 +99,11 @@ async def stage(url: str, async_url: str, **engine_options: Any) -> AsyncGenerat
     """A stage with empty tables, dropped at the end."""
     sync_engine, engine = create_engine(url), create_async_engine(async_url, **engine_options)
     found = Stage(engine, sync_engine)
+    if sync_engine.dialect.name == "sqlite":
+        with (
+            sync_engine.connect() as connection
+        ):  # a test that reads must not wait for a relay that needs its loop
+            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
     found.tables.metadata.create_all(sync_engine)
     try:
         async with found.bus:
