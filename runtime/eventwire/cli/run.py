@@ -2,21 +2,18 @@
 
 import argparse
 import asyncio
-import logging
 import os
 import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 
-from eventwire.cli.targets import Unusable, worker_of
+from eventwire.cli.targets import Unusable, show_logs, worker_of
 from eventwire.errors import EventwireError
 from eventwire.pages import health_pages
 from eventwire.worker import Worker
 
 _FAILED, _USAGE = 1, 2
-_LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
-_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def command(argv: Sequence[str]) -> int:
@@ -38,7 +35,7 @@ def command(argv: Sequence[str]) -> int:
 
 async def _run(target: str, verbose: int, health_port: int | None) -> None:
     worker = await worker_of(target)
-    _show_logs(verbose)
+    show_logs(verbose)
     async with _told(worker), _pages(worker, health_port):
         await worker.run()
 
@@ -51,13 +48,6 @@ async def _pages(worker: Worker, port: int | None) -> AsyncGenerator[None]:
     async with health_pages(worker, port=port) as served:
         _tell(f"health on port {served}: /livez, /readyz, /health")
         yield
-
-
-def _show_logs(verbose: int) -> None:
-    # After the user's module was imported: where that set up logging, its handlers stay.
-    logging.basicConfig(format=_FORMAT)
-    if verbose:
-        logging.getLogger("eventwire").setLevel(_LEVELS[min(verbose, len(_LEVELS) - 1)])
 
 
 @asynccontextmanager

@@ -1,31 +1,53 @@
-"""What a command's MODULE:ATTR names: a worker."""
+"""What a command's MODULE:ATTR names: a worker, a relay."""
 
 import importlib
 import inspect
+import logging
 import sys
 from pathlib import Path
+from typing import TypeVar
 
 from eventwire.worker import Worker
 
+T = TypeVar("T")
+_LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
+_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
 
 class Unusable(Exception):
-    """MODULE:ATTR names no worker; the text says why, for the user."""
+    """MODULE:ATTR names nothing that the command can use; the text says why, for the user."""
 
 
 async def worker_of(target: str) -> Worker:
-    """The Worker that MODULE:ATTR names, or that a function of that name returns. Raises Unusable.
+    """The Worker that MODULE:ATTR names. See `resolved`."""
+    return await resolved(target, Worker)
+
+
+async def resolved(target: str, kind: type[T]) -> T:
+    """What MODULE:ATTR names, or what a function of that name returns, async or not. Raises Unusable.
 
     The working folder is looked at first.
     """
     sys.path.insert(0, str(Path.cwd()))
-    worker = _found(target)
-    if callable(worker) and not isinstance(worker, Worker):
-        worker = worker()
-    if inspect.isawaitable(worker):
-        worker = await worker
-    if not isinstance(worker, Worker):
-        raise Unusable(f"{target} is no Worker and returns none, but {type(worker).__name__}")
-    return worker
+    found = _found(target)
+    if isinstance(found, kind):
+        return found
+    made: object = found() if callable(found) else found
+    if inspect.isawaitable(made):
+        made = await made
+    if not isinstance(made, kind):
+        raise Unusable(f"{target} is no {kind.__name__} and returns none, but {type(made).__name__}")
+    return made
+
+
+def show_logs(verbose: int) -> None:
+    """Logs on stderr, Eventwire's own as detailed as asked. To be called when the user's module was imported.
+
+    Where that set up logging, its handlers stay.
+    """
+    logging.basicConfig(format=_FORMAT)
+    if verbose:
+        logging.getLogger("eventwire").setLevel(_LEVELS[min(verbose, len(_LEVELS) - 1)])
 
 
 def _found(target: str) -> object:

@@ -9,8 +9,8 @@ import time
 import uuid
 from collections.abc import Collection, Mapping
 
-from eventwire.outbox.members import Watch, share
 from eventwire.outbox.store import Store
+from eventwire.outbox.watch import Watch, share
 
 _log = logging.getLogger("eventwire.outbox")
 _SAFE = 0.75
@@ -23,7 +23,7 @@ class Membership:
     def __init__(self, store: Store, lease: float) -> None:
         self._store = store
         self._lease = lease
-        self._watch = Watch(lease)
+        self.watch = Watch(lease)
         self._alive: Collection[str] = ()
         self._dead: Mapping[str, int] = {}
         self._beaten = float("-inf")
@@ -65,7 +65,7 @@ class Membership:
 
     def _take_note(self, me: str, beats: Mapping[str, int], before: float) -> None:
         self.me, self._beaten, self._balanced = me, before, False
-        seen = self._watch.see(beats, time.monotonic())
+        seen = self.watch.see(beats, time.monotonic())
         self._dead = {relay: beat for relay, beat in seen.items() if relay != me}
         self._alive = beats.keys() - self._dead.keys()
 
@@ -73,20 +73,19 @@ class Membership:
         """Bury the dead and hold a fair share of the slots. Not while rows of held slots are being published."""
         if self._balanced:
             return
-        self._balanced = True
         me, term = self.me, self.term
         for relay, beat in self._dead.items():
             _log.warning("relay %s is dead: its slots are free", relay)
             await self._store.bury(relay, beat)
         fair = share(me, self._alive)
-        if surplus := sorted(self.slots)[fair:]:
-            for slot in surplus:
-                del self.slots[slot]
-            await self._store.release(me, surplus)
-        elif len(self.slots) < fair:
+        for surplus in sorted(self.slots)[fair:]:
+            del self.slots[surplus]
+        await self._store.keep(me, self.slots)
+        if len(self.slots) < fair:
             claimed = await self._store.claim(me, fair - len(self.slots))
             if term == self.term:
                 self.slots.update(claimed)
+        self._balanced = True
 
     def lose(self, slots: Collection[int]) -> None:
         """Take note that slots are another relay's."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,14 +18,13 @@ from eventwire.middleware.backoff import backoff
 from eventwire.outbox.lag import Failing, Lag
 from eventwire.outbox.life import Life, together
 from eventwire.outbox.membership import Membership
-from eventwire.outbox.publishing import Outcomes, Publishing
+from eventwire.outbox.publishing import Publishing
+from eventwire.outbox.rounds import DATABASE_RETRY, Rounds
 from eventwire.outbox.store import DATABASE_ERRORS, Store, shown
 from eventwire.outbox.tables import Tables
 from eventwire.policy import RetryPolicy
 
-_log = logging.getLogger("eventwire.outbox")
 _RETRY = RetryPolicy(initial_backoff=0.5, max_backoff=60.0)
-_DATABASE_RETRY = RetryPolicy(initial_backoff=0.1, max_backoff=5.0)
 _BEATS = 4
 """Heartbeats in one lease."""
 _LOOK = 4
@@ -94,19 +92,14 @@ class Relay:
             timeout=database_timeout,
         )
         self._members = Membership(self._store, lease)
-        self._publishing = Publishing(bus.channel, retry)
-        self._batch = batch
+        self._rounds = Rounds(self._store, self._members, Publishing(bus.channel, retry), batch)
         self._poll_interval = poll_interval
         self._lease = lease
         self._lag_interval = lag_interval
         self._life = Life("relay", self._run, grace)
         self._wake = asyncio.Event()
         self._running = False
-        self._looked: float | None = None
-        self._progress: float | None = None
-        self._published = self._failed = 0
         self._lag: Lag | None = None
-        self._trouble: dict[str, str] = {}
 
     @property
     def bus(self) -> Bus:
@@ -172,18 +165,18 @@ class Relay:
 
     def health(self) -> RelayHealth:
         """How it is. Does no I/O: what is told was learnt while it worked."""
-        at = time.monotonic()
-        pauses = [*self._publishing.brokers.reasons, *self._publishing.topics.reasons]
+        at, rounds = time.monotonic(), self._rounds
+        pauses = [*rounds.publishing.brokers.reasons, *rounds.publishing.topics.reasons]
         return RelayHealth(
             running=self._running,
             slots=len(self._members.slots),
             relays=self._members.relays,
-            looked=None if self._looked is None else at - self._looked,
-            progress=None if self._progress is None else at - self._progress,
-            published=self._published,
-            failed=self._failed,
+            looked=None if rounds.looked is None else at - rounds.looked,
+            progress=None if rounds.progress is None else at - rounds.progress,
+            published=rounds.published,
+            failed=rounds.failed,
             lag=self._lag,
-            trouble="; ".join([*self._trouble.values(), *pauses]) or None,
+            trouble="; ".join([*rounds.trouble.values(), *pauses]) or None,
         )
 
     # --- working
@@ -202,9 +195,7 @@ class Relay:
 
     async def _join(self) -> None:
         try:
-            await self._store.prepare()
-            await self._members.join()
-            await self._members.balance()
+            await self._rounds.join()
         except DATABASE_ERRORS as error:
             raise self._unreachable(error) from None
         self._running = True
@@ -224,9 +215,9 @@ class Relay:
             try:
                 await self._members.beat()
             except DATABASE_ERRORS as error:
-                self._tell("heartbeat", f"no heartbeat: {shown(error)}")
+                self._rounds.tell("heartbeat", f"no heartbeat: {shown(error)}")
             else:
-                self._trouble.pop("heartbeat", None)
+                self._rounds.trouble.pop("heartbeat", None)
 
     async def _measure(self) -> None:
         while True:
@@ -240,14 +231,14 @@ class Relay:
             self._wake.clear()
             began = time.monotonic()
             try:
-                busy = await self._round()
+                busy = await self._rounds.round()
             except DATABASE_ERRORS as error:
                 failures += 1
-                self._tell("database", f"database: {shown(error)}")
-                await self._pause(backoff(_DATABASE_RETRY, failures, 0.5))
+                self._rounds.tell("database", f"database: {shown(error)}")
+                await self._pause(backoff(DATABASE_RETRY, failures, 0.5))
                 continue
             failures = 0
-            self._trouble.pop("database", None)
+            self._rounds.trouble.pop("database", None)
             if not busy:
                 await self._pause(max(self._poll_interval, _LOOK * (time.monotonic() - began)))
 
@@ -259,58 +250,3 @@ class Relay:
         finally:
             for wait in waits:
                 wait.cancel()
-
-    async def _round(self) -> bool:
-        """Publish one batch; whether there was anything to do."""
-        await self._members.balance()
-        me, term, held = self._members.me, self._members.term, dict(self._members.slots)
-        at = time.monotonic()
-        rows, lost = await self._store.read(
-            me,
-            held,
-            self._batch,
-            brokers=self._publishing.brokers.paused(at),
-            topics=self._publishing.topics.paused(at),
-        )
-        self._looked = time.monotonic()
-        if term == self._members.term:
-            self._members.lose(lost)
-        if not rows:
-            return False
-        outcomes = await self._publishing.publish(rows, lambda: self._members.holds(term))
-        await self._settle(me, term, held, outcomes)
-        return bool(outcomes.confirmed or outcomes.failed)
-
-    async def _settle(self, me: str, term: int, held: dict[int, int], outcomes: Outcomes) -> None:
-        """Again until it is done, or the slots are lost: what is not deleted would be published again."""
-        self._count(outcomes)
-        failures = 0
-        while (outcomes.confirmed or outcomes.failed) and term == self._members.term:
-            try:
-                lost = await self._store.settle(me, held, outcomes.confirmed, outcomes.failed)
-            except DATABASE_ERRORS as error:
-                failures += 1
-                self._tell("database", f"database: {shown(error)}")
-                await asyncio.sleep(backoff(_DATABASE_RETRY, failures, 0.5))
-            else:
-                if lost and term == self._members.term:
-                    self._members.lose(lost)
-                return
-
-    def _count(self, outcomes: Outcomes) -> None:
-        if outcomes.confirmed:
-            self._progress = time.monotonic()
-        self._published += len(outcomes.confirmed)
-        self._failed += len(outcomes.failed)
-        for failure in outcomes.failed:
-            _log.log(
-                logging.WARNING if failure.row.attempts == 0 else logging.INFO,
-                "outbox row %d, event %s of %s: attempt %d failed, next in %.1f s: %s",
-                failure.row.seq, failure.row.message.id, failure.row.message.topic, failure.row.attempts + 1,
-                failure.wait, shown(failure.error),
-            )  # fmt: skip
-
-    def _tell(self, what: str, trouble: str) -> None:
-        if what not in self._trouble:
-            _log.warning("relay %s: %s", self._members.me, trouble)
-        self._trouble[what] = trouble
