@@ -1,6 +1,7 @@
 """The fault suite's driver.
 
 python -m tools.chaos bars [PYTEST ARGUMENTS]   the long form; without arguments it writes docs/reliability.md
+python -m tools.chaos page                      writes the page anew, from what whole and partial runs have left
 python -m tools.chaos mutants [NAME ...]        each mutant's bar, in short form: red with it and green without
 """
 
@@ -9,7 +10,6 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -21,7 +21,9 @@ from tests.chaos.report import Figures
 from tests.chaos.switches import CHAOS, MUTANT, RESULTS, SEED, seed
 from tools import servers
 
-PAGE = Path(__file__).parent.parent / "docs/reliability.md"
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs/reliability.md"
+LEFT = ROOT / "build/chaos/figures.jsonl"
 BEGIN = "<!-- figures: written by `make chaos` -->\n"
 END = "<!-- figures: end -->\n"
 _PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider")
@@ -29,27 +31,35 @@ _WITHIN = 240
 
 
 def bars(arguments: Sequence[str]) -> int:
-    """Run the long form; pytest's exit code."""
-    with tempfile.TemporaryDirectory(prefix="eventwire-chaos-") as folder:
-        results = Path(folder, "results.jsonl")
-        began = time.monotonic()
-        env = os.environ | {CHAOS: "full", RESULTS: str(results), SEED: str(seed())}
-        code = subprocess.run([*_PYTEST, *(arguments or ["tests/chaos"])], env=env, check=False).returncode
-        figures = read(results)
-    text = "".join(f"{line}\n" for line in table(figures, time.monotonic() - began))
-    print(f"\n{text}")
-    if not arguments and figures:
-        PAGE.write_text(filled(PAGE.read_text(), text))
+    """Run the long form; pytest's exit code. A whole run begins from nothing, a partial one adds to what there is."""
+    LEFT.parent.mkdir(parents=True, exist_ok=True)
+    if not arguments:
+        LEFT.unlink(missing_ok=True)
+    env = os.environ | {CHAOS: "full", RESULTS: str(LEFT), SEED: str(seed())}
+    code = subprocess.run([*_PYTEST, *(arguments or ["tests/chaos"])], env=env, check=False).returncode
+    print("\n" + "\n".join(table(read(LEFT))))
+    if not arguments:
+        page([])
     return code
 
 
+def page(_: Sequence[str]) -> int:
+    """Write the figures into docs/reliability.md; 1 when there are none."""
+    if not (figures := read(LEFT)):
+        print(f"chaos: no figures in {LEFT.relative_to(ROOT)}: run `make chaos`")
+        return 1
+    PAGE.write_text(filled(PAGE.read_text(), "".join(f"{line}\n" for line in table(figures))))
+    return 0
+
+
 def read(results: Path) -> list[Figures]:
-    """The rows that bars have written."""
+    """The last row of each test that has written one."""
     lines = results.read_text().splitlines() if results.exists() else []
-    return sorted((Figures(**json.loads(line)) for line in lines), key=lambda row: (row.bar, row.test))
+    rows = {row.test: row for row in (Figures(**json.loads(line)) for line in lines)}
+    return sorted(rows.values(), key=lambda row: (row.bar, row.test.partition("[")[0]))
 
 
-def table(figures: Iterable[Figures], seconds: float) -> Iterator[str]:
+def table(figures: Iterable[Figures]) -> Iterator[str]:
     """The page's table: a row for each bar and broker."""
     mutants: dict[str, list[str]] = {}
     for each in known().values():
@@ -59,10 +69,10 @@ def table(figures: Iterable[Figures], seconds: float) -> Iterator[str]:
     rows = list(figures)
     for row in rows:
         yield _row(row, mutants.get(_function(row.test), ()))
-    green = sum(row.passed for row in rows)
-    cores = os.cpu_count()
+    green, minutes = sum(row.passed for row in rows), sum(row.seconds for row in rows) / 60
+    seeds = ", ".join(sorted({str(row.seed) for row in rows}))
     yield ""
-    yield f"{green} of {len(rows)} rows green, seed {seed()}, {seconds / 60:.0f} minutes on {cores} cores."
+    yield f"{green} of {len(rows)} rows green; seeds {seeds}; {minutes:.0f} minutes on {os.cpu_count()} cores."
 
 
 def _function(nodeid: str) -> str:
@@ -175,4 +185,4 @@ def _servers(stack: ExitStack, bars: Iterable[str]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit({"bars": bars, "mutants": mutants}[sys.argv[1]](sys.argv[2:]))
+    sys.exit({"bars": bars, "page": page, "mutants": mutants}[sys.argv[1]](sys.argv[2:]))

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tests.chaos.oracle import Verdict
-from tests.chaos.switches import RESULTS
+from tests.chaos.switches import RESULTS, seed
 
 
 @dataclass
@@ -28,6 +28,7 @@ class Figures:
     notes: list[str] = field(default_factory=list[str])
     seconds: float = 0.0
     passed: bool = False
+    seed: int = field(default_factory=seed)
 
     def judged(self, verdict: Verdict, bound: int | None = None) -> None:
         """Take over what the oracle found, and require it."""

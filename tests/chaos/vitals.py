@@ -1,4 +1,4 @@
-"""A process's vital signs: what it holds, and what it burns."""
+"""A process's vital signs: what it holds, and how busy it is."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from selectors import BaseSelector, SelectorKey
 
 _MIB = 1024 * 1024
 EVERY = 0.2
@@ -23,22 +24,36 @@ class Sample:
     tasks: int
     waiting: int
     """Deliveries in the worker's lanes."""
-    cpu: float
+    turns: int
+    """Turns of the event loop since the start."""
 
 
-def sample(tasks: int = 0, waiting: int = 0, pid: int | str = "self") -> Sample:
-    """This process's, or another's, as of now."""
-    proc = Path(f"/proc/{pid}")
+def sample(tasks: int = 0, waiting: int = 0, turns: int = 0) -> Sample:
+    """This process's, as of now."""
+    proc = Path("/proc/self")
     pages = int((proc / "statm").read_text().split()[1])
-    fields = (proc / "stat").read_text().rpartition(")")[2].split()
     return Sample(
         time=asyncio.get_running_loop().time(),
         rss=pages * os.sysconf("SC_PAGE_SIZE") / _MIB,
         files=len(list((proc / "fd").iterdir())),
         tasks=tasks,
         waiting=waiting,
-        cpu=(int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"),
+        turns=turns,
     )
+
+
+class Turns:
+    """Counts the turns of the running event loop: one that has nothing to do sleeps in its selector."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        selector: BaseSelector = vars(asyncio.get_running_loop())["_selector"]
+        self._select = selector.select
+        vars(selector)["select"] = self._counted
+
+    def _counted(self, timeout: float | None = None) -> list[tuple[SelectorKey, int]]:
+        self.count += 1
+        return self._select(timeout)
 
 
 def append(path: Path, taken: Sample) -> None:

@@ -95,8 +95,9 @@ async def _run(scene: Scene, owner: str, log: Appender) -> None:
 
 
 async def _watch(worker: Worker, path: Path) -> None:
+    turns = vitals.Turns()
     while True:
-        vitals.append(path, vitals.sample(len(asyncio.all_tasks()), worker._lanes.waiting))
+        vitals.append(path, vitals.sample(len(asyncio.all_tasks()), worker._lanes.waiting, turns.count))
         await asyncio.sleep(vitals.EVERY)
 
 
