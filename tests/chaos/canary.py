@@ -8,7 +8,6 @@ import logging
 import traceback
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
-from typing import Any
 from urllib.parse import quote
 
 from tests.chaos.authority import CANARY
@@ -76,7 +75,7 @@ def in_objects(roots: Iterable[object]) -> list[str]:
     """What everything of ours that can be reached from there says of itself."""
     hits: list[str] = []
     for each in reachable(roots):
-        if type(each).__module__.split(".")[0] == "eventwire":
+        if _module(each) == "eventwire":
             hits += found(f"repr of {type(each).__qualname__}", f"{each!r} {each!s}")
     return hits
 
@@ -93,8 +92,11 @@ def reachable(roots: Iterable[object]) -> list[object]:
     return list(seen.values())
 
 
-def _ours(each: Any) -> bool:
+def _ours(each: object) -> bool:
     if isinstance(each, type):
         return False
-    kind: type[Any] = type(each)
-    return kind in {dict, list, tuple, set, frozenset} or kind.__module__.split(".")[0] == "eventwire"
+    return isinstance(each, dict | list | tuple | set | frozenset) or _module(each) == "eventwire"
+
+
+def _module(each: object) -> str:
+    return str(each.__class__.__module__).partition(".")[0]

@@ -20,7 +20,8 @@ _NAMES = (
 _FORGED = (
     "eventwire_dead_topic", "eventwire_dead_group", "eventwire_dead_attempts", "eventwire_dead_error",
     "eventwire_dead_reason", "eventwire_dead_offset", "eventwire_retry_attempt", "eventwire_retry_attempts",
-    "eventwire_retry_due", "eventwire_retry_group", "eventwire_attempt", "eventwire_key", "eventwire_tombstone",
+    "eventwire_retry_due", "eventwire_retry_origin",
+    "eventwire_retry_group", "eventwire_attempt", "eventwire_key", "eventwire_tombstone",
     "eventwire_anything", "attempt", "attempts", "x-retry-count", "ce_attempt", "ce_attempts",
 )  # fmt: skip
 _ATTRIBUTES = (

@@ -13,6 +13,7 @@ from eventwire.bus import Bus
 from eventwire.context import Context
 from eventwire.errors import PublishFailed
 from eventwire.message import Receipt
+from eventwire.policy import BreakerPolicy
 from eventwire.transport import Consumer, Delivery, Subscription, Transport
 from eventwire.worker import Worker
 from shop.orders.v1.orders_pb2 import OrderPlaced
@@ -120,7 +121,8 @@ async def publish(bus: Bus, scene: Scene, canceller: Canceller, book: Book, step
 
 def worker_of(scene: Scene, book: Book) -> Worker:
     return Worker(
-        scene.open(), handler_of(scene.topic, book.handle), group=scene.group, timeout=TIMEOUT, commit_interval=0.01
+        scene.open(), handler_of(scene.topic, book.handle), group=scene.group, timeout=TIMEOUT, commit_interval=0.01,
+        breaker=BreakerPolicy(failures=10**9),
     )  # fmt: skip
 
 
@@ -128,7 +130,7 @@ async def cancelled_worker(scene: Scene, canceller: Canceller, book: Book, rng: 
     """A worker with a bus of its own, cancelled while it joins, works or settles. It must end."""
     task, handled = asyncio.create_task(worker_of(scene, book).run()), len(book.handled)
     if number % 4:
-        await until(lambda: len(book.handled) > handled or not book.lost(), 20, book.idle)
+        await until(lambda: len(book.handled) > handled or not book.lost(), 30, book.idle)
     await asyncio.sleep(rng.random() * 0.1)
     task.cancel()
     done, _ = await asyncio.wait([task], timeout=30)

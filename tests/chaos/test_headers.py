@@ -17,7 +17,7 @@ from eventwire.context import Context
 from eventwire.errors import PublishError, PublishFailed
 from eventwire.group import Policies, dead_letter_spec
 from eventwire.message import Message, Receipt
-from eventwire.policy import BreakerPolicy, RetryPolicy
+from eventwire.policy import BreakerPolicy, Ordering, RetryMode, RetryPolicy
 from eventwire.route import spec_of
 from eventwire.topic import Topic
 from eventwire.transport import Consumer, Subscription, TopicSpec, Transport
@@ -154,23 +154,27 @@ def port_of(url: str) -> int:
     return (hosts[0].port or 0) if hosts else 0
 
 
-def failing_topic(rng: Random) -> Topic[Any]:
+def failing_topic(rng: Random, mode: RetryMode) -> Topic[Any]:
+    delayed = mode is RetryMode.DELAYED
+    wait = 0.2 if delayed else 0.001
     return replace(
         ORDERS,
         name=f"forged.{rng.getrandbits(32):x}",
         partitions=2,
-        retry=RetryPolicy(max_attempts=ATTEMPTS, initial_backoff=0.001, max_backoff=0.002),
+        ordering=Ordering.NONE if delayed else Ordering.PER_KEY,
+        retry=RetryPolicy(mode=mode, max_attempts=ATTEMPTS, initial_backoff=wait, max_backoff=wait),
     )
 
 
 @pytest.mark.timeout(120)
 @pytest.mark.bar(10, "forged attempts, deaths and dead letter headers on events that always fail")
+@pytest.mark.parametrize("mode", list(RetryMode), ids=lambda mode: mode.name.lower())
 @BROKERS
 async def test_forged_headers_skip_neither_retries_nor_the_dead_letter(
-    url: str, rng: Random, figures: Figures, caplog: pytest.LogCaptureFixture
+    url: str, mode: RetryMode, rng: Random, figures: Figures, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.CRITICAL, "eventwire")
-    topic, tried = failing_topic(rng), Counter[str]()
+    topic, tried = failing_topic(rng, mode), Counter[str]()
     dead = dead_letter_spec(topic, Policies("g"))
     assert dead is not None
 

@@ -26,7 +26,7 @@ from tests.chaos.handlers import handler_of
 from tests.chaos.journal import Step
 from tests.chaos.report import Figures
 from tests.chaos.scene import Scene, order, step_of
-from tests.chaos.test_tls import DIALECTS, place_of
+from tests.chaos.test_tls import DIALECTS, PATIENCE, place_of
 from tests.chaos.waiting import until
 from tools import servers
 
@@ -75,7 +75,8 @@ def address(broker: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
         server: servers.Server = request.getfixturevalue(f"tls_{broker}").server
         authority: Authority = request.getfixturevalue("authority")
         dialect = DIALECTS[broker]
-        return dialect.url(place_of(server.urls["tls"]), f"{dialect.authority}={authority.file}")
+        known = f"{dialect.authority}={authority.file}"
+        return dialect.url(place_of(server.urls["tls"]), known, timeout=PATIENCE)
     return f"sqlite:///{tmp_path / 'canary.db'}" if broker == "sqlite" else f"memory://{tmp_path.name}"
 
 
