@@ -37,6 +37,8 @@ _FILTER = TypesOnly()
 _FRAMES = 256
 """Frames that wait between aiormq's socket reader and a channel; its default of 10 switches tasks for every few."""
 _RETRY = 0.2
+_ALMOST = 0.5
+"""Seconds that an attempt to connect which nobody waits for any more may still take."""
 _DIAGNOSED_WITHIN = 1.0
 
 
@@ -111,8 +113,17 @@ async def _connect(settings: Settings, arguments: Mapping[str, Any], host: Host)
     connection = aio_pika.Connection(make_url(host=host.name, port=settings.port(host), **options), **objects)
     if transport:
         connection.kwargs["transport_factory"] = transport
+    connecting = asyncio.ensure_future(connection.connect())
     try:
-        await connection.connect()
+        await asyncio.shield(connecting)
+    except asyncio.CancelledError:
+        await asyncio.wait(
+            {connecting}, timeout=_ALMOST
+        )  # aio-pika cancelled on its last steps leaks the connection
+        if not connecting.cancel() and not connecting.cancelled():
+            connecting.exception()  # told to nobody
+        await connection.close()
+        raise
     except InvalidFrameError as error:
         await connection.close()
         if "Connection.OpenOk" not in str(error):
