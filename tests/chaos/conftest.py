@@ -70,6 +70,12 @@ def url(broker: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
+def calm_url(url: str) -> str:
+    """The broker's URL with leases and sessions as users have them: for bars that kill nobody."""
+    return url.replace(_SQLITE, "?poll=0.05").removesuffix(KAFKA)
+
+
+@pytest.fixture
 def figures(request: pytest.FixtureRequest) -> Iterator[Figures]:
     """The bar's row in docs/reliability.md."""
     mark = request.node.get_closest_marker("bar")

@@ -45,9 +45,9 @@ ALL = [
 @pytest.mark.slow
 @pytest.mark.bar(14, "a backlog of 4 KiB events, handlers that sleep for an hour")
 @pytest.mark.parametrize("broker", ALL, indirect=True)
-async def test_a_backlog_stays_at_the_broker(url: str, tmp_path: Path, figures: Figures) -> None:
+async def test_a_backlog_stays_at_the_broker(calm_url: str, tmp_path: Path, figures: Figures) -> None:
     scene = Scene(
-        url if url.startswith(("sqlite", "kafka")) else f"{url}?prefetch={UNCOMMITTED}",
+        calm_url if calm_url.startswith(("sqlite", "kafka")) else f"{calm_url}?prefetch={UNCOMMITTED}",
         str(tmp_path),
         partitions=PARTITIONS,
         behaviour="tests.chaos.behaviours:slow",

@@ -24,9 +24,11 @@ UNCOMMITTED = 100
 @pytest.mark.timeout(900)
 @pytest.mark.bar(7, "workers join and leave (SIGTERM) under load; commits are compared to the handlers' log")
 @pytest.mark.parametrize("broker", ["sqlite", pytest.param("kafka", marks=pytest.mark.server)], indirect=True)
-async def test_joins_and_leaves_lose_nothing(url: str, tmp_path: Path, rng: Random, figures: Figures) -> None:
+async def test_joins_and_leaves_lose_nothing(
+    calm_url: str, tmp_path: Path, rng: Random, figures: Figures
+) -> None:
     scene = Scene(
-        url,
+        calm_url,
         str(tmp_path),
         partitions=PARTITIONS,
         behaviour="tests.chaos.behaviours:uneven",

@@ -39,10 +39,10 @@ ALL = [
 @pytest.mark.bar(13, "SIGTERM at random moments, handlers of 0 to 2 s, grace 5 s; a new worker for each")
 @pytest.mark.parametrize("broker", ALL, indirect=True)
 async def test_a_worker_told_to_stop_finishes_what_it_handles(
-    url: str, tmp_path: Path, rng: Random, figures: Figures
+    calm_url: str, tmp_path: Path, rng: Random, figures: Figures
 ) -> None:
     scene = Scene(
-        url,
+        calm_url,
         str(tmp_path),
         partitions=AT_ONCE,
         behaviour="tests.chaos.behaviours:uneven",
@@ -107,10 +107,10 @@ async def _stopped(member: Member, within: float) -> float:
 )
 @pytest.mark.parametrize("broker", ALL, indirect=True)
 async def test_a_second_sigterm_ends_it_at_once_and_nothing_is_acknowledged(
-    url: str, tmp_path: Path, figures: Figures
+    calm_url: str, tmp_path: Path, figures: Figures
 ) -> None:
     endless = Scene(
-        url,
+        calm_url,
         str(tmp_path),
         behaviour="tests.chaos.behaviours:slow",
         options={"seconds": _NEVER},

@@ -25,6 +25,11 @@ from tests.chaos.scene import Scene, step_of
 class Observed(Worker):
     """Notes when it begins to read, and which of its holds of a partition a delivery belongs to."""
 
+    @property
+    def in_lanes(self) -> int:
+        """How many deliveries it holds."""
+        return self._lanes.waiting
+
     def __init__(self, scene: Scene, owner: str, log: Appender) -> None:
         self._scene = scene
         self._owner = owner
@@ -94,10 +99,10 @@ async def _run(scene: Scene, owner: str, log: Appender) -> None:
     return None
 
 
-async def _watch(worker: Worker, path: Path) -> None:
+async def _watch(worker: Observed, path: Path) -> None:
     turns = vitals.Turns()
     while True:
-        vitals.append(path, vitals.sample(len(asyncio.all_tasks()), worker._lanes.waiting, turns.count))
+        vitals.append(path, vitals.sample(len(asyncio.all_tasks()), worker.in_lanes, turns.count))
         await asyncio.sleep(vitals.EVERY)
 
 

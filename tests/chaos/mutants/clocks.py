@@ -15,4 +15,4 @@ from tests.chaos.mutants import mutant
 )
 def leases_by_the_wall_clock() -> None:
     """SQLite's leases end by the clock of the wall."""
-    vars(membership)["time"] = SimpleNamespace(monotonic=time.time, time=time.time)
+    setattr(membership, "time", SimpleNamespace(monotonic=time.time, time=time.time))  # noqa: B010 - a module

@@ -1,5 +1,7 @@
 """Sabotage of how a worker handles and settles."""
 
+# Sabotage goes where nobody else does.
+# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Iterable

@@ -1,5 +1,7 @@
 """Sabotage of what becomes of events that cannot be handled."""
 
+# Sabotage goes where nobody else does.
+# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 from collections.abc import Callable
