@@ -113,7 +113,14 @@ def own_amqp() -> Iterator[Own]:
 def own(broker: str, request: pytest.FixtureRequest) -> Own:
     """The broker's own server, running and awake."""
     found: Own = request.getfixturevalue(f"own_{broker}")
+    _awake(found.server)
     return found
+
+
+def _awake(server: servers.Server) -> None:
+    """Whatever the test before left: a failed one may not have woken it."""
+    server.resume()
+    server.start()
 
 
 def _own(start: Callable[[], AbstractContextManager[servers.Server]], port: int) -> Iterator[Own]:
@@ -147,4 +154,5 @@ def tls_amqp(authority: Authority) -> Iterator[Own]:
 def secure(broker: str, request: pytest.FixtureRequest) -> servers.Server:
     """A server with a TLS listener, where one has to log in."""
     found: Own = request.getfixturevalue(f"tls_{broker}")
+    _awake(found.server)
     return found.server

@@ -141,6 +141,9 @@ async def test_what_is_deleted_in_use_is_told_and_mended(
         )
         told, failure = time.monotonic() - began, worker.exception() if worker.done() else None
         assert worker.done() == isinstance(failure, BrokerError), f"it ended with {failure!r}, no BrokerError"
+        assert not confirmed or destroy not in {no_file, another_file}, (
+            "lost: confirmed, in a file that nobody opens"
+        )
         assert confirmed <= seen.steps, f"lost: confirmed, and never handled: {confirmed - seen.steps}"
     await mended(scene)
     figures.events, figures.faults = TRIES + 2, (destroy.__doc__ or "").splitlines()[0]

@@ -72,7 +72,7 @@ def malformed(scheme: str, place: str) -> list[str]:
 def address(broker: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
     """Where the broker is, with the canary as password where there is one."""
     if broker in DIALECTS:
-        server: servers.Server = request.getfixturevalue(f"tls_{broker}").server
+        server: servers.Server = request.getfixturevalue("secure")
         authority: Authority = request.getfixturevalue("authority")
         dialect = DIALECTS[broker]
         known = f"{dialect.authority}={authority.file}"
@@ -107,7 +107,7 @@ async def test_a_secret_is_found_nowhere(
             await strangers(search, address)
         await work(search, scene)
         if broker in DIALECTS:
-            await outage(search, scene, request.getfixturevalue(f"tls_{broker}").server)
+            await outage(search, scene, request.getfixturevalue("secure"))
     search.look(listener.hits)
     figures.events, figures.faults = search.looked, f"{search.looked} places"
     figures.note(f"{listener.lines:,} log lines")

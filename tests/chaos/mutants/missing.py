@@ -26,7 +26,7 @@ def unroutable_counts_as_published() -> None:
     frames.publish = sabotaged
 
 
-@mutant(bar=f"{_DELETED}[sqlite-no_file]", sees="confirmed and not handled|lost: confirmed")
+@mutant(bar=f"{_DELETED}[sqlite-no_file]", sees="lost: confirmed")
 def a_database_that_is_gone_is_written_on() -> None:
     """Nobody compares the file that is open to the one that has its name."""
 
