@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, cast
 
 from eventwire.errors import ConfigurationError
 from eventwire.health import WorkerHealth
@@ -81,7 +81,6 @@ def _serving(host: str, port: int, source: _Source) -> _Server:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: _Server
     timeout = 5
 
     def do_GET(self) -> None:
@@ -90,7 +89,7 @@ class _Handler(BaseHTTPRequestHandler):
         if path not in _PAGES:
             self._answer(HTTPStatus.NOT_FOUND, {"error": f"there are {', '.join(_PAGES)}"})
             return
-        found = self.server.source.ask()
+        found = cast("_Server", self.server).source.ask()
         if found is None:
             hangs = f"the event loop does not answer within {_ANSWERS_WITHIN:g} s: something blocks it"
             self._answer(HTTPStatus.SERVICE_UNAVAILABLE, {"ok": False, "reasons": [hangs]})
@@ -114,5 +113,5 @@ class _Handler(BaseHTTPRequestHandler):
         """No version for strangers."""
         return "eventwire"
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the base class's name
         """Probes come every few seconds: not a line for each."""

@@ -81,7 +81,7 @@ def outbox_slots_have_no_owner() -> None:
         async with self.transaction() as connection:
             return dict(await everybody(self, connection))
 
-    membership.share = all_of_them
+    vars(membership)["share"] = all_of_them
     for name, function in (("epochs", epochs), ("locked", everybody), ("claim", claim)):
         setattr(Store, name, function)
 

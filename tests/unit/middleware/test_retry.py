@@ -30,10 +30,14 @@ from tests.unit.shop import ORDERS
 POLICY = RetryPolicy(max_attempts=4, initial_backoff=1, max_backoff=3, backoff_multiplier=2, jitter=0)
 
 
+def _none(name: str) -> None:
+    """No attribute of that name."""
+
+
 def context(sleeper: NoSleep, key: bytes = b"k") -> Context:
     bus: Any = None
     made = Context(bus, ORDERS, "g", FakeDelivery(key), sleeper)
-    incoming: Any = SimpleNamespace(event=ORDERS.events[0], data=None, attribute=lambda name: None)
+    incoming: Any = SimpleNamespace(event=ORDERS.events[0], data=None, attribute=_none)
     made.read(incoming)
     return made
 
