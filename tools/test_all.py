@@ -24,7 +24,10 @@ MINORS = range(11, 15)
 # What users install. Development tools stay at the versions of constraints.txt in the lowest run.
 PRODUCT_EXTRAS = ("gen", "kafka", "amqp", "betterproto", "betterproto2")
 ONCE = (
-    *(f"--ignore=tests/{name}" for name in ("docs", "typing", "integration", "chaos", "tools/test_servers.py")),
+    *(
+        f"--ignore=tests/{name}"
+        for name in ("docs", "typing", "integration", "chaos", "tools/test_servers.py")
+    ),
     *(
         f"--deselect=tests/conformance/test_{name.lower()}.py::Test{name}::{test}"
         for name in ("Kafka", "Amqp")

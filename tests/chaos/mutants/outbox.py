@@ -81,9 +81,14 @@ def outbox_slots_have_no_owner() -> None:
         async with self.transaction() as connection:
             return dict(await everybody(self, connection))
 
-    vars(membership)["share"] = all_of_them
-    for name, function in (("epochs", epochs), ("locked", everybody), ("claim", claim)):
-        setattr(Store, name, function)
+    sabotages: tuple[tuple[object, str, object], ...] = (
+        (membership, "share", all_of_them),
+        (Store, "epochs", epochs),
+        (Store, "locked", everybody),
+        (Store, "claim", claim),
+    )
+    for owner, name, function in sabotages:
+        setattr(owner, name, function)
 
 
 @mutant(bar=_BAR, sees="ghosts: ")
