@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import signal
-from collections.abc import Awaitable, Callable, Coroutine, Generator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from eventwire.errors import Closed
-
-_log = logging.getLogger("eventwire.outbox")
+from eventwire.signals import on_stop_signals
 
 
 class Life:
@@ -33,7 +29,7 @@ class Life:
     async def run(self) -> None:
         """Work until told to stop, by `stop` or a signal. Raises Closed when it ran before."""
         self._once()
-        with self._signals():
+        with on_stop_signals(self._signalled):
             await self._until_stopped()
 
     async def enter(self) -> None:
@@ -78,26 +74,6 @@ class Life:
             await _end(work)
         if not work.cancelled():
             work.result()
-
-    @contextmanager
-    def _signals(self) -> Generator[None]:
-        loop = asyncio.get_running_loop()
-        taken: list[signal.Signals] = []
-        try:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, self._signalled)
-                taken.append(number)
-        except (
-            RuntimeError,
-            ValueError,
-            NotImplementedError,
-        ):  # not the main thread, or no such signals here
-            _log.debug("signal handlers cannot be set here: stop the %s with stop()", self._what)
-        try:
-            yield
-        finally:
-            for number in taken:
-                loop.remove_signal_handler(number)
 
     def _signalled(self) -> None:
         if self.stop.is_set():
