@@ -116,6 +116,26 @@ async def test_cut_connections_lose_nothing_and_charge_nobody(
     assert reader.consumer.health().trouble is None
 
 
+async def test_what_another_had_in_hand_comes_before_what_is_new(
+    proxy: Proxy, transport: AmqpTransport
+) -> None:
+    spec = TopicSpec(f"healing.{time.time_ns()}", ordered=True)
+    await transport.declare([spec], ["g"])
+    lost = AmqpTransport(BrokerUrl.parse(f"{proxy.url}?prefetch=20"), DriverOptions())
+    await publish(transport, spec, 0, 200)
+    await (await lost.subscribe(Subscription("g", (spec,)))).fetch(5)
+    await proxy.cut()
+    await lost.close()
+    heir = await transport.subscribe(Subscription("g", (spec,), commit_interval=0.01))
+    seen: list[str] = []
+    async with asyncio.timeout(20):
+        while len(seen) < 200:
+            for delivery in await heir.fetch(500):
+                seen.append(delivery.message.id)
+                delivery.ack()
+    assert seen == [f"m{n}" for n in range(200)]
+
+
 async def test_a_lost_channel_is_opened_again(
     proxy: Proxy, transport: AmqpTransport, spec: TopicSpec, reader: Reader
 ) -> None:

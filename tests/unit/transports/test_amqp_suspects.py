@@ -73,6 +73,11 @@ class Member:
         self._tag = 0
 
     async def deliver(self, queue: str, *bodies: str, again: bool = False) -> None:
+        await self.arrive(queue, *bodies, again=again)
+        await turns()
+
+    async def arrive(self, queue: str, *bodies: str, again: bool = False) -> None:
+        """Deliver, and nothing runs in between."""
         for body in bodies:
             self._tag += 1
             frame = Basic.Deliver(
@@ -82,7 +87,6 @@ class Member:
                 frame, ContentHeader(), body.encode(), cast("AbstractChannel", self.channel)
             )
             await self.session.on_message(raw)
-        await turns()
 
     async def taken(self) -> list[AmqpDelivery]:
         await turns()
@@ -128,6 +132,20 @@ async def test_suspects_are_handed_out_singly_each_noted_before() -> None:
     assert member.gate.places == ()
     await member.deliver("t.g.p0", "d")
     assert bodies(await member.taken()) == ["d"]
+
+
+@pytest.mark.parametrize("suspect", [True, False])
+async def test_what_arrives_right_behind_a_redelivered_message_comes_after_it(suspect: bool) -> None:
+    memory = Memory("me", set() if suspect else {known("a"), known("b")})
+    member = Member(FakeNotes(), memory)
+    await member.arrive("t.g.p0", "a", "b", again=True)
+    await member.arrive("t.g.p0", "c", "d")
+    got: list[str] = []
+    while taken := await member.taken():
+        got += bodies(taken)
+        for delivery in taken:
+            delivery.ack()
+    assert got == ["a", "b", "c", "d"]
 
 
 async def test_who_is_charged_is_handled_with_nothing_beside_it() -> None:

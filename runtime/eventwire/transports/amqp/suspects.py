@@ -106,7 +106,16 @@ class Suspects:
         self._held[queue].append(delivered)
         if queue not in self._tasks:
             work = self._pass_on if source.onward is not None else self._single_out
+            if source.onward is None:
+                self.gated |= self._beside(
+                    queue
+                )  # before the task runs: what arrives until then comes after this one
             self._tasks[queue] = asyncio.create_task(self._work(work, queue))
+
+    def _beside(self, queue: str) -> set[str]:
+        """The queues of the same partition."""
+        place = self._queues[queue].place
+        return {other for other, source in self._queues.items() if source.place == place}
 
     @property
     def places(self) -> tuple[TopicPartition, ...]:
@@ -230,12 +239,10 @@ class Suspects:
 
     async def _single_out(self, queue: str) -> None:
         place, held = self._queues[queue].place, self._held[queue]
-        same = {other for other, source in self._queues.items() if source.place == place}
-        self.gated |= same
         await self._inherit(queue)
         while held or queue in self._standing:
             await (self._next(queue) if held else self._note(queue, self._marks[queue]))
-        self.gated -= same - self._always
+        self.gated -= self._beside(queue) - self._always
         for delivered in self._later.pop(place, ()):
             self._session.admit(delivered)
 
