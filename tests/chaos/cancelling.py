@@ -53,9 +53,9 @@ def running() -> set[asyncio.Task[Any]]:
 
 async def nothing_left(before: set[asyncio.Task[Any]], within: float = 10.0) -> None:
     """Raise when tasks that were not there before do not end."""
-    left = ", ".join
-    await until(
-        lambda: not running() - before,
-        within,
-        lambda: f"leaked tasks: {left(map(repr, list(running() - before)[:5]))}",
-    )
+    await until(lambda: not running() - before, within, lambda: f"leaked tasks: {named(running() - before)}")
+
+
+def named(tasks: set[asyncio.Task[Any]]) -> Counter[str]:
+    """Tasks by what they run."""
+    return Counter(getattr(task.get_coro(), "__qualname__", "?") for task in tasks)

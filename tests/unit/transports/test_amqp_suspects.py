@@ -267,3 +267,12 @@ async def test_a_mark_that_is_gone_is_told() -> None:
     member = Member(FakeNotes(error=TopicMissing("gone")))
     await member.deliver("t.g.p0", "a", again=True)
     assert [type(failure) for failure in member.failures] == [TopicMissing]
+
+
+async def test_nothing_begins_after_the_end() -> None:
+    member = Member(FakeNotes())
+    await member.gate.leave()
+    await member.deliver("t.g.p0", "a", again=True)
+    assert await member.taken() == []
+    assert member.notes.asked == 0
+    assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]

@@ -183,7 +183,11 @@ class AmqpConsumer:
             session = Session(channel, self._places, subscription.commit_interval, self._prefetch)
             gate = Suspects(session, self._queues, self._notes, self._memory, self._fail)
             session.gate = gate
-            await self._ask(channel, session)
+            try:
+                await self._ask(channel, session)
+            except BaseException:
+                gate.lost()
+                raise
         self._session, self._suspects = session, gate
         singles = {queue: source.onward is None for queue, source in self._queues.items()}
         self._watch = Watch(session, singles, self._in_hand, self._prefetch)

@@ -36,6 +36,7 @@ class Notes:
         self._settings = settings
         self._connection: aio_pika.Connection | None = None
         self._opening = asyncio.Lock()
+        self._closed = False
         self._channel: Channel | None = None
         self._confirms: ConfirmChannel | None = None
         self._numbers = itertools.count()
@@ -103,6 +104,7 @@ class Notes:
             if self._confirms is None or self._channel is None or self._confirms.lost:
                 if self._connection is None or not self._connection.connected.is_set():
                     self._connection = await dial(self._settings, self._settings.producer)
+                    await self._refuse_closed(self._connection)
                 self._channel = await open_channel(self._connection, confirms=True)
                 self._confirms = ConfirmChannel(self._channel)
             return self._confirms, self._channel
@@ -132,8 +134,14 @@ class Notes:
                 async with asyncio.timeout(_ANSWER), calling("closing a channel"):
                     await channel.close()
 
+    async def _refuse_closed(self, connection: aio_pika.Connection) -> None:
+        if self._closed:
+            await hang_up(connection, _ANSWER)
+            raise BrokerError("notes: the consumer was closed meanwhile")
+
     async def close(self, within: float) -> None:
         """Disconnect, within so many seconds."""
+        self._closed = True
         if self._confirms:
             await self._confirms.close()
         connection, self._connection = self._connection, None

@@ -93,6 +93,7 @@ class Suspects:
         self._always = frozenset(queue for queue, source in queues.items() if source.suspects)
         self.gated: set[str] = set(self._always)
         self._uncounted = False
+        self._over = False
         self.trouble: str | None = None
         """Why suspects wait, in words."""
 
@@ -104,7 +105,7 @@ class Suspects:
             self._later.setdefault(source.place, deque()).append(delivered)
             return
         self._held[queue].append(delivered)
-        if queue not in self._tasks:
+        if queue not in self._tasks and not self._over:
             work = self._pass_on if source.onward is not None else self._single_out
             if source.onward is None:
                 self.gated |= self._beside(
@@ -163,6 +164,7 @@ class Suspects:
         await asyncio.sleep(0)  # what arrived before the answer is still on its way through aiormq's tasks
 
     def _cancel(self) -> None:
+        self._over = True  # what still arrives goes back with the channel
         for task in self._tasks.values():
             task.cancel()
         self._tasks = {}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
+from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
@@ -43,6 +44,7 @@ class KafkaTransport:
         self._connecting = asyncio.Lock()
         self._publisher = Publisher(self._producer)
         self._closed = False
+        self._forsaken: set[asyncio.Task[None]] = set()
         self._features = Features(
             transport="kafka",
             durable=True,
@@ -137,43 +139,55 @@ class KafkaTransport:
 
     async def _client(self, group: str) -> Client:
         client = Client(group_id=group, **self._options.consumer)
-        try:
-            await self._reach(client.start())
-        except BaseException:
-            await client.end()
-            raise
+        await self._reach(client.start(), client.end)
         return client
 
     async def _administrator(self) -> AIOKafkaAdminClient:
         admin = AIOKafkaAdminClient(**self._options.admin)
-        try:
-            await self._reach(admin.start())
-        except BaseException:
-            await admin.close()
-            raise
+        await self._reach(admin.start(), admin.close)
         return admin
 
     async def _producer(self) -> Producer:
         producer = Producer(**self._options.producer)
-        await self._reach(producer.open())
+        await self._reach(producer.open(), producer.halt)
         return producer
 
     async def transactional(self, identity: str) -> Producer:
         """A producer that fences every other one of its id. Raises Unreachable."""
         options = {**self._options.producer, "transactional_id": identity}
         producer = Producer(**options, transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS)
-        await self._reach(producer.open())
+        await self._reach(producer.open(), producer.halt)
         return producer
 
-    async def _reach(self, starting: Awaitable[None]) -> None:
+    async def _reach(self, starting: Coroutine[Any, Any, None], close: Callable[[], Awaitable[None]]) -> None:
+        """Start a client; closes it when that fails. Raises Unreachable."""
         seconds = self._options.connect_timeout
+        opening = asyncio.ensure_future(starting)
         try:
             async with asyncio.timeout(seconds):
-                await starting
-        except TimeoutError as error:
-            raise Unreachable(f"no answer from {self._url} within {seconds:g} s") from error
+                await asyncio.shield(opening)
         except KafkaError as error:
+            await close()
             why = await why_not(
                 self._url, self._options.admin["ssl_context"], min(seconds, _DIAGNOSED_WITHIN)
             )
             raise Unreachable(f"no connection to {self._url}: {describe(error)}; {why}") from error
+        except TimeoutError as error:
+            self._forsake(opening, close)
+            raise Unreachable(f"no answer from {self._url} within {seconds:g} s") from error
+        except BaseException:
+            self._forsake(opening, close)
+            raise
+
+    def _forsake(self, opening: asyncio.Future[None], close: Callable[[], Awaitable[None]]) -> None:
+        """Close a client when its start has ended: aiokafka forgets the connection of one that is cancelled."""
+
+        async def end() -> None:
+            await asyncio.wait({opening}, timeout=self._options.connect_timeout)
+            opening.cancel()
+            await asyncio.gather(opening, return_exceptions=True)
+            await close()
+
+        ending = asyncio.create_task(end())
+        self._forsaken.add(ending)
+        ending.add_done_callback(self._forsaken.discard)
