@@ -215,7 +215,7 @@ def test_progress_is_told_while_it_works(
     broker: Broker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(dlq, "_TELL", 0.01)
-    assert broker.run("replay --rate 40") == 0
+    assert broker.run("replay --rate 8") == 0
     assert "eventwire dlq: replayed" in capsys.readouterr().err
 
 
