@@ -96,17 +96,18 @@ class Lanes:
         """Finish what was begun, of these partitions or of all, within `seconds`, and give back the rest.
 
         What lies below something that was begun is handled, too: a log's position cannot pass it, so that all above it
-        would be delivered again. Waits before a retry end at once; past `seconds` handlers are cancelled. What was
-        cancelled is given back, with what its key has after it. When it returns, nothing of the partitions is being
-        handled.
+        would be delivered again; but nothing is begun in the second half of `seconds`, so that it is not cut off. Waits
+        before a retry end at once; past `seconds` handlers are cancelled. What was cancelled is given back, with what its
+        key has after it. When it returns, nothing of the partitions is being handled.
         """
         self._draining.append(partitions)
         try:
             self._give_back(partitions, self._begun(partitions))
             for runner in self._busy(partitions):
                 runner.interrupt_sleep()
-            await self._finish(partitions, seconds)
+            await self._finish(partitions, seconds / 2)
             self._give_back(partitions)
+            await self._finish(partitions, seconds / 2)
             for runner in self._busy(partitions):
                 runner.cancel()
             await self._finish(partitions, None)
