@@ -36,6 +36,7 @@ class Proxy:
 
     def cut(self) -> None:
         """Reset every connection that is open now."""
+        self.cuts += len(self._writers) // 2
         for writer in self._writers:
             writer.transport.abort()
 
