@@ -12,8 +12,9 @@ marks = st.builds(
     Mark,
     owner=st.text(max_size=4),
     handed=st.none() | prints,
-    deaths=st.dictionaries(prints, st.integers(1, 9), max_size=5),
+    deaths=st.dictionaries(prints, st.integers(0, 9), max_size=5),
     clean=st.frozensets(prints, max_size=5),
+    alone=st.booleans(),
 )
 
 
@@ -30,10 +31,15 @@ def test_what_cannot_be_read_charges_nobody(body: bytes) -> None:
 
 
 def test_who_was_being_handled_by_another_is_charged_once() -> None:
-    left = Mark("a", "f", {"f": 1, "g": 2}, frozenset({"c"}))
+    left = Mark("a", "f", {"f": 1, "g": 2}, frozenset({"c"}), alone=True)
     heir = left.inherited("b")
     assert heir == Mark("b", None, {"f": 2, "g": 2})
     assert heir.inherited("c") == Mark("c", None, {"f": 2, "g": 2})
+
+
+def test_who_was_being_handled_beside_others_is_known_and_not_charged() -> None:
+    assert Mark("a", "f").inherited("b") == Mark("b", None, {"f": 0})
+    assert Mark("a", "f", {"f": 1}).inherited("b") == Mark("b", None, {"f": 1})
 
 
 def test_who_lost_a_connection_and_lives_charges_nobody() -> None:
@@ -42,7 +48,7 @@ def test_who_lost_a_connection_and_lives_charges_nobody() -> None:
 
 
 def test_the_last_charged_are_remembered() -> None:
-    many = Mark("a", "new", {f"f{n}": 1 for n in range(150)}).inherited("b")
+    many = Mark("a", "new", {f"f{n}": 1 for n in range(150)}, alone=True).inherited("b")
     assert len(many.deaths) == 100
     assert many.deaths["new"] == 1
     assert "f0" not in many.deaths

@@ -79,14 +79,14 @@ class Member:
     async def arrive(self, queue: str, *bodies: str, again: bool = False) -> None:
         """Deliver, and nothing runs in between."""
         for body in bodies:
-            self._tag += 1
-            frame = Basic.Deliver(
-                consumer_tag=queue, delivery_tag=self._tag, redelivered=again, exchange="e", routing_key=""
-            )
-            raw = DeliveredMessage(
-                frame, ContentHeader(), body.encode(), cast("AbstractChannel", self.channel)
-            )
-            await self.session.on_message(raw)
+            await self.session.on_message(self.made(queue, body, again=again))
+
+    def made(self, queue: str, body: str, *, again: bool = False) -> DeliveredMessage:
+        self._tag += 1
+        frame = Basic.Deliver(
+            consumer_tag=queue, delivery_tag=self._tag, redelivered=again, exchange="e", routing_key=""
+        )
+        return DeliveredMessage(frame, ContentHeader(), body.encode(), cast("AbstractChannel", self.channel))
 
     async def taken(self) -> list[AmqpDelivery]:
         await turns()
@@ -124,7 +124,7 @@ async def test_suspects_are_handed_out_singly_each_noted_before() -> None:
         [delivery] = await member.taken()
         assert bodies([delivery]) == [expected]
         assert (delivery.deaths, delivery.attempt) == (0, 2)
-        assert member.notes.marks["t.g.p0"] == Mark("me", known(expected))
+        assert member.notes.marks["t.g.p0"] == Mark("me", known(expected), alone=True)
         assert await member.taken() == []
         delivery.ack()
     assert bodies(await member.taken()) == ["c"]
@@ -149,7 +149,7 @@ async def test_what_arrives_right_behind_a_redelivered_message_comes_after_it(su
 
 
 async def test_who_is_charged_is_handled_with_nothing_beside_it() -> None:
-    notes = FakeNotes({"t.g.p0": Mark("gone", known("a"), {known("a"): 1})})
+    notes = FakeNotes({"t.g.p0": Mark("gone", known("a"), {known("a"): 1}, alone=True)})
     member = Member(notes)
     await member.deliver("t.g.p1", "other")
     [other] = await member.taken()
@@ -167,6 +167,84 @@ async def test_who_is_charged_is_handled_with_nothing_beside_it() -> None:
     rest = await member.taken()
     assert bodies(rest) == ["other", "later", "b"]
     assert notes.marks["t.g.p0"].deaths == {}
+
+
+async def test_one_suspect_of_all_partitions_is_out_at_a_time_and_no_other_is_noted() -> None:
+    member = Member(FakeNotes())
+    await member.deliver("t.g.p0", "a", "b", again=True)
+    await member.deliver("t.g.p1", "c", "d", again=True)
+    await member.deliver("u.g.suspects", "e")
+    seen: list[str] = []
+    for _ in range(5):
+        [delivery] = await member.taken()
+        seen += bodies([delivery])
+        noted = [mark.handed for mark in member.notes.marks.values() if mark.handed]
+        assert noted == [known(seen[-1], delivery.message.topic)]
+        assert await member.taken() == []
+        delivery.ack()
+    assert sorted(seen) == ["a", "b", "c", "d", "e"]
+    await member.taken()
+    assert not [mark for mark in member.notes.marks.values() if mark.handed]
+    assert not member.gate.places
+
+
+async def test_who_was_handled_beside_others_is_not_charged_and_alone_next_time() -> None:
+    member = Member(FakeNotes())
+    await member.deliver("t.g.p1", "other")
+    await member.taken()
+    await member.deliver("t.g.p0", "a", again=True)
+    assert bodies(await member.taken()) == ["a"]
+    assert member.notes.marks["t.g.p0"] == Mark("me", known("a"))
+    heir = Member(member.notes, Memory("heir", set()))
+    await heir.deliver("t.g.p1", "fresh")
+    [fresh] = await heir.taken()
+    await heir.deliver("t.g.p0", "a", again=True)
+    assert await heir.taken() == []
+    fresh.ack()
+    [delivery] = await heir.taken()
+    assert (bodies([delivery]), delivery.deaths) == (["a"], 0)
+    assert heir.notes.marks["t.g.p0"] == Mark("heir", known("a"), {known("a"): 0}, alone=True)
+    await heir.deliver("t.g.p1", "later")
+    assert await heir.taken() == []
+    delivery.ack()
+    assert bodies(await heir.taken()) == ["later"]
+    assert heir.notes.marks["t.g.p0"] == Mark("heir")
+
+
+async def test_who_is_alone_by_chance_is_so_until_others_come() -> None:
+    member = Member(FakeNotes())
+    await member.deliver("t.g.p0", "a", again=True)
+    [suspect] = await member.taken()
+    assert member.notes.marks["t.g.p0"].alone
+    await member.session.on_message(member.made("t.g.p1", "b"))
+    assert member.session.take(100) == []  # not before it is noted
+    assert bodies(await member.taken()) == ["b"]
+    assert member.notes.marks["t.g.p0"] == Mark("me", known("a"))
+    suspect.release()
+    [suspect] = await member.taken()
+    suspect.ack()
+    await member.taken()
+    assert member.notes.marks["t.g.p0"] == Mark("me")
+
+
+async def test_who_was_alone_by_chance_does_not_hold_others_up_when_notes_fail(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(suspects, "_FIRST_PAUSE", 0.0)
+    member = Member(FakeNotes())
+    await member.deliver("t.g.p0", "a", "c", again=True)
+    [suspect] = await member.taken()
+    member.notes.error = BrokerError("no answer")
+    await member.deliver("t.g.p1", "b")
+    assert await member.taken() == []
+    member.notes.error = None
+    async with asyncio.timeout(5):
+        while not (others := await member.taken()):  # noqa: ASYNC110 - the pauses between tries
+            await asyncio.sleep(0)
+    assert bodies(others) == ["b"]
+    assert not member.notes.marks["t.g.p0"].alone
+    suspect.ack()
+    assert bodies(await member.taken()) == ["c"]
 
 
 async def test_what_was_given_back_as_it_should_is_no_suspect() -> None:

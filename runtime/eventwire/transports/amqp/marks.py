@@ -19,20 +19,22 @@ _MOST_COUNTED = 100
 class Mark:
     """What is known of the suspects of one queue, by their fingerprints.
 
-    `handed` is being handled by `owner`, alone: should the owner be gone, that is one more of its `deaths`. `clean` was
-    given back by an owner that ended as it should.
+    `handed` is being handled by `owner`, with no other suspect beside it, and where it is `alone` with nothing at all:
+    should the owner be gone, that is one more of its `deaths`, else it is known there with what it had, be it none.
+    `clean` was given back by an owner that ended as it should.
     """
 
     owner: str = ""
     handed: str | None = None
     deaths: Mapping[str, int] = field(default_factory=dict[str, int])
     clean: frozenset[str] = frozenset()
+    alone: bool = False
 
     def inherited(self, heir: str) -> Mark:
-        """The mark as who reads next has it: what a gone owner handled is charged, what was clean is taken."""
+        """The mark as who reads next has it: what a gone owner handled alone is charged, what was clean is taken."""
         deaths = dict(self.deaths)
         if self.handed is not None and self.owner != heir:
-            deaths[self.handed] = deaths.pop(self.handed, 0) + 1
+            deaths[self.handed] = deaths.pop(self.handed, 0) + self.alone
         return Mark(heir, None, dict(list(deaths.items())[-_MOST_COUNTED:]))
 
     def without(self, fingerprint: str) -> Mark:
@@ -47,6 +49,7 @@ class Mark:
             {
                 "owner": self.owner,
                 "handed": self.handed,
+                "alone": self.alone,
                 "deaths": dict(self.deaths),
                 "clean": sorted(self.clean),
             }
@@ -58,7 +61,8 @@ class Mark:
         try:
             read: dict[str, Any] = json.loads(body)
             deaths = {str(known): int(count) for known, count in read["deaths"].items()}
-            return cls(str(read["owner"]), read["handed"], deaths, frozenset(map(str, read["clean"])))
+            clean = frozenset(map(str, read["clean"]))
+            return cls(str(read["owner"]), read["handed"], deaths, clean, bool(read["alone"]))
         except (ValueError, LookupError, TypeError, AttributeError):
             return cls()
 

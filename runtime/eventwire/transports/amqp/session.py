@@ -25,7 +25,8 @@ _BUSY = 0.005
 class Delivered(NamedTuple):
     """A message as aiormq has it: its delivery tag, the consumer it came by, itself.
 
-    `releases`: how often it was released. `deaths`: how many processes ended while they handled it alone.
+    `releases`: how often it was released. `deaths`: how many processes ended while they handled it alone. `single`:
+    whether it is a suspect.
     """
 
     tag: int
@@ -33,6 +34,7 @@ class Delivered(NamedTuple):
     raw: DeliveredMessage
     releases: int = 0
     deaths: int = 0
+    single: bool = False
 
 
 class Gate(Protocol):
@@ -124,13 +126,17 @@ class Session:
         if gate is not None and (raw.redelivered or consumer in gate.gated):
             gate.put(delivered)
         else:
-            self._waiting.append(delivered)
-            self.arrived.set()
+            self.admit(delivered)
 
     def admit(self, delivered: Delivered) -> None:
-        """Have it handed out next after what waits; while somebody is alone, that is the one."""
-        (self._waiting if self._alone is None else self._alone).append(delivered)
+        """Have it handed out next after what waits; what is `single` at once, while it may be alone."""
+        self._line(delivered).append(delivered)
         self.arrived.set()
+        if self._watchers:
+            self._loop.call_soon(self._tell)
+
+    def _line(self, delivered: Delivered) -> deque[Delivered]:
+        return self._alone if self._alone is not None and delivered.single else self._waiting
 
     def delivery(self, delivered: Delivered) -> AmqpDelivery:
         """The message, decoded."""
@@ -156,13 +162,26 @@ class Session:
         sources = self._sources
         await self._until(lambda: all(sources[each.consumer] != place for each in self.in_hand()))
 
+    def is_settled(self, tag: int) -> bool:
+        """Whether this delivery is in nobody's hand any more."""
+        return all(each.tag != tag for each in self.in_hand())
+
     async def settled(self, tag: int) -> None:
         """Wait until this delivery is settled."""
-        await self._until(lambda: all(each.tag != tag for each in self.in_hand()))
+        await self._until(lambda: self.is_settled(tag))
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is being handled or waits to be."""
+        return not self._open and not self._waiting
+
+    async def wanted(self, tag: int) -> None:
+        """Wait until this delivery is settled, or others wait for it to be."""
+        await self._until(lambda: bool(self._waiting) or self.is_settled(tag))
 
     async def be_alone(self) -> None:
-        """Hand nothing more out but what is admitted from now on, and wait until nothing else is being handled."""
-        self._alone = deque()
+        """Hand nothing more out but what is `single`, and wait until nothing is being handled."""
+        self._alone = self._alone or deque()
         await self._until(lambda: not self._open)
 
     def end_alone(self) -> None:
@@ -205,7 +224,7 @@ class Session:
         back too, each with one more in its delivery count. The broker gets it back when the channel ends.
         """
         if self._closes(delivered):
-            waiting = self._waiting if self._alone is None or not delivered.deaths else self._alone
+            waiting = self._line(delivered)
             place = sum(1 for other in waiting if other.tag < delivered.tag)
             waiting.insert(place, delivered._replace(releases=delivered.releases + 1))
             self.arrived.set()

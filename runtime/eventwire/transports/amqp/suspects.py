@@ -4,8 +4,9 @@ RabbitMQ marks as redelivered whatever had been prefetched, and counts it: neith
 redelivered message is a suspect, unless this process held it itself or the last one gave it back as it should. A queue
 that one consumer reads at a time (a partition of an ordered topic) hands its suspects out singly, each noted in the
 queue's mark before. Suspects of a queue with competing consumers are first moved to one that has one reader at a time.
-Who has been noted when a process ended is from then on handled with nothing else beside it in this consumer, whatever
-the partition: so that nobody is charged twice for another's fault.
+Of all suspects of a consumer one is handled at a time. A death is charged only to who was handled with nothing at all
+beside it: a suspect that comes while nothing else is there, until something is, and one that was noted beside others
+when a process ended, all the time. So nobody is charged for another's fault.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -25,7 +25,6 @@ from eventwire.transports.amqp.connection import calling
 from eventwire.transports.amqp.marks import Mark, fingerprint
 from eventwire.transports.amqp.notes import Notes
 from eventwire.transports.amqp.session import Delivered, Session
-from eventwire.transports.amqp.turns import Turns
 
 _log = logging.getLogger(__name__)
 
@@ -82,7 +81,8 @@ class Suspects:
         self._notes = notes
         self._memory = memory
         self._failed = failed
-        self._turns = Turns()
+        self._turn = asyncio.Lock()
+        self._alone: str | None = None
         self._held: dict[str, deque[Delivered]] = {queue: deque() for queue in queues}
         self._later: dict[TopicPartition, deque[Delivered]] = {}
         self._marks: dict[str, Mark] = {}
@@ -259,12 +259,15 @@ class Suspects:
         self._marks[queue], self._clean[queue] = mine, set(mark.clean)
 
     async def _note(self, queue: str, mark: Mark) -> None:
-        self._marks[queue] = replace(mark, handed=None, clean=frozenset())
+        self._marks[queue] = replace(mark, handed=None, clean=frozenset(), alone=False)
         if mark.handed is not None:
             self._standing.add(queue)
         await self._write(queue, mark)
         if mark.handed is None:
             self._standing.discard(queue)
+        if self._alone == queue and not mark.alone:  # only now that no mark says it
+            self._alone = None
+            self._session.end_alone()
 
     async def _write(self, queue: str, mark: Mark) -> None:
         if not self._uncounted:
@@ -277,7 +280,7 @@ class Suspects:
         delivered = held[0]
         known = fingerprint(self._session.delivery(delivered).message)
         if self._queues[queue].suspects or not self._is_innocent(delivered, known):
-            await self._hand_out_alone(queue, delivered, known)
+            await self._hand_out_singly(queue, delivered, known)
         elif queue in self._standing:
             await self._note(queue, self._marks[queue])
         else:
@@ -285,22 +288,33 @@ class Suspects:
             self._memory.held.discard(known)
             self._session.admit(held.popleft())
 
-    async def _hand_out_alone(self, queue: str, delivered: Delivered, known: str) -> None:
-        """Note it, hand it out with nothing of its partition beside it, and wait until it is settled."""
-        mark = self._marks[queue]
-        deaths = mark.deaths.get(known, 0)
-        async with AsyncExitStack() as turn:
-            await turn.enter_async_context(self._turns.alone() if deaths else self._turns.together())
-            await self._session.clear_of(self._queues[queue].place)
-            if deaths:
-                turn.callback(self._session.end_alone)
+    async def _hand_out_singly(self, queue: str, delivered: Delivered, known: str) -> None:
+        """Note it, hand it out with no other suspect and nothing of its partition beside it, wait until it is settled.
+
+        Should noting fail halfway, it may be out already: then that is noted next, and the rest waits for it.
+        """
+        if self._alone == queue and not self._session.idle:
+            await self._note(queue, self._marks[queue])
+        await self._session.clear_of(self._queues[queue].place)
+        async with self._turn:
+            await _all(*(self._note(other, self._marks[other]) for other in self._standing - {queue}))
+            mark = self._marks[queue]
+            strict = known in mark.deaths
+            handed = replace(mark, handed=known, alone=strict or self._session.idle)
+            if handed.alone:
+                self._alone = queue
                 await self._session.be_alone()
-            await self._note(queue, replace(mark, handed=known))
+            await self._note(queue, handed)
             self._singled.add(delivered.tag)
-            self._session.admit(self._held[queue].popleft()._replace(deaths=deaths))
+            self._held[queue].popleft()
+            self._session.admit(delivered._replace(deaths=mark.deaths.get(known, 0), single=True))
+            if handed.alone and not strict:
+                await self._session.wanted(delivered.tag)
+                if not self._session.is_settled(delivered.tag):
+                    await self._note(queue, replace(handed, alone=False))
             await self._session.settled(delivered.tag)
+            self._marks[queue] = mark.without(known)
         self._singled.discard(delivered.tag)
-        self._marks[queue] = mark.without(known)
 
     def _is_innocent(self, delivered: Delivered, known: str) -> bool:
         return (
