@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 _POLL_MS = 1_000
 _PLACED_WITHIN = 15.0
 _COMMIT_WITHIN = 2.5
-_PLACING_ENDS_WITHIN = 0.5
+_PLACING_ENDS_WITHIN = 1.5
 _DELETED_AFTER = 5.0
 
 _Polled = Mapping[KafkaPartition, Sequence[ConsumerRecord]]
@@ -320,15 +320,19 @@ class Member:
 
     def _abandon(self) -> None:
         self.committer.forget()
-        for partition in self._transactional():
-            closing = partition.end()
-            self._closings.add(closing)
-            closing.add_done_callback(self._closings.discard)
+        self._end_transactions(self.assigned.values())
         for assigned in self.assigned.values():
             assigned.live = False
         self.assigned.clear()
         self._released.clear()
         self.placed.clear()
+
+    def _end_transactions(self, partitions: Iterable[AssignedPartition]) -> None:
+        for partition in partitions:
+            if isinstance(partition, TransactionalPartition):
+                closing = partition.end()
+                self._closings.add(closing)
+                closing.add_done_callback(self._closings.discard)
 
     async def place(self, partitions: Collection[KafkaPartition]) -> None:
         """Begin where the group stands, or where its subscription starts if it stands nowhere.
@@ -341,15 +345,17 @@ class Member:
 
     async def _place(self, partitions: Collection[KafkaPartition]) -> None:
         self.client.pause(*partitions)  # what were fetched now would be sought back, at half a second's cost
+        placed: Mapping[KafkaPartition, AssignedPartition] = {}
         try:
             async with asyncio.timeout(_PLACED_WITHIN):
                 placed = await self._placing.places(list(partitions))
-                begun = await self._begin(placed)
+                begun = not self._over and await self._begin(placed)
         except (KafkaError, BrokerError, TimeoutError) as error:
             cause = error.__cause__ if isinstance(error, BrokerError) and error.__cause__ else error
             self.lose("cannot learn where it stands", cause)
-            return
+            begun = False
         if not begun or self.lost.done():
+            self._end_transactions(placed.values())
             return
         for partition, assigned in placed.items():
             self.client.seek(partition, assigned.position)
