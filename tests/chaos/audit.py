@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, closing
 
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 
 from eventwire.transports.kafka.names import kafka_name
 from eventwire.url import BrokerUrl
@@ -103,7 +104,12 @@ async def _of_file(connection: sqlite3.Connection, scene: Scene) -> dict[int, in
 
 
 async def _of_kafka(admin: AIOKafkaAdminClient, scene: Scene) -> dict[int, int]:
-    found = await admin.list_consumer_group_offsets(scene.group)
+    try:
+        found = await admin.list_consumer_group_offsets(scene.group)
+    except KafkaError as error:
+        if not error.retriable:
+            raise
+        return {}  # a fresh broker's coordinator is not found yet
     name = kafka_name(scene.topic_name)
     return {at.partition: known.offset for at, known in found.items() if at.topic == name}
 

@@ -3,12 +3,14 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import cast
 
+import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
 from eventwire.transports.kafka.assignment import AssignedPartition, Hooks, KafkaDelivery
 from eventwire.transports.kafka.notes import Note, Suspicion, read_note
+from eventwire.transports.kafka.suspects import Suspects
 
 _PARTITION = TopicPartition("t", 3)
 
@@ -65,8 +67,9 @@ class Partition:
             committed=None,
             max_uncommitted=self.max_uncommitted,
             suspicion=self.suspicion,
-            hooks=Hooks(self.released.append, self.ask),
+            hooks=Hooks(self.released.append, self.ask, lambda: None),
         )
+        self.suspects = Suspects({_PARTITION: self.assigned}, self.ask)
 
     def ask(self) -> None:
         self.commits_asked += 1
@@ -82,7 +85,9 @@ class Partition:
     def handed_out(self) -> list[KafkaDelivery]:
         """What may be handed out now."""
         given, self.released[:] = list(self.released), []
-        return [delivery for delivery in given if delivery.admitted()]
+        if self.suspects.exclusive and (alone := self.suspects.next(self.assigned.unsettled)):
+            given.append(alone)
+        return given
 
     def take(self, *offsets: int, room: int = 100) -> list[KafkaDelivery]:
         return self.assigned.take(
@@ -163,48 +168,78 @@ def test_acks_after_the_partition_was_lost_change_nothing() -> None:
     assert partition.client.paused, "a partition that is gone cannot be resumed"
 
 
-def suspect(*, until: int = 3, deaths: int = 0) -> Partition:
-    return Partition(suspicion=Suspicion("me", until, 0, deaths))
+def suspect(*, until: int = 3, deaths: int = 0, strict: bool = True) -> Partition:
+    return Partition(suspicion=Suspicion("me", until, 0, deaths, strict=strict))
 
 
-def test_a_suspect_offset_is_handed_out_when_the_broker_knows_that_it_is_alone() -> None:
+def noted(*, clean: bool, deaths: int = 0) -> Note:
+    return Note(clean=clean, by="me", until=3, deaths=deaths, strict=True)
+
+
+def test_after_one_death_suspects_are_handed_out_one_by_one_and_no_note_waits_for_the_broker() -> None:
+    partition = suspect(strict=False)
+    partition.commit()
+    partition.take(0, 1, 2)
+    for offset in (0, 1, 2):
+        (delivery,) = partition.handed_out()
+        assert (delivery.offset, delivery.deaths) == (offset, 0)
+        assert partition.handed_out() == []
+        if offset == 1:
+            delivery.release()
+            ((again),) = partition.handed_out()
+            assert (again.offset, again.attempt) == (1, 2)
+            delivery = again
+        delivery.ack()
+    assert not partition.assigned.suspect
+
+
+def test_a_strict_suspect_is_handed_out_when_the_broker_knows_that_it_is_alone() -> None:
     partition = suspect(deaths=2)
     assert partition.take(0, 1, 2) == []
     assert partition.client == FakeClient(position=None, paused=True)
     assert partition.handed_out() == []
     assert partition.commits_asked == 1
-    assert partition.commit() == Note(clean=False, by="me", until=3, deaths=2)
+    assert partition.commit() == noted(clean=False, deaths=2)
     (delivery,) = partition.handed_out()
     assert (delivery.offset, delivery.deaths, delivery.attempt) == (0, 2, 3)
+    assert partition.handed_out() == []
     assert partition.assigned.suspect
+    assert partition.assigned.exclusive
     assert not partition.assigned.full
 
 
 def test_the_next_is_read_when_the_one_before_is_settled_and_owes_it_nothing() -> None:
     partition = suspect(deaths=2)
     partition.take(0, 1)
-    assert partition.handed_out() == [], "who was charged before waits for the consumer, then for the broker"
+    assert partition.handed_out() == []
     partition.commit()
     assert partition.client == FakeClient(position=None, paused=True)
     partition.handed_out()[0].ack()
-    assert partition.commit() == Note(clean=False, by="me", until=3)
+    assert partition.handed_out() == []
+    assert partition.commit() == noted(clean=False)
     (following,) = partition.handed_out()
     assert (following.offset, following.deaths, following.attempt) == (1, 0, 1)
     assert partition.client == FakeClient(position=None, paused=True)
+    asked = partition.commits_asked
     following.ack()
+    assert partition.commits_asked > asked, "it is charged until the broker knows better"
     assert partition.client == FakeClient(position=None, paused=False)
-    assert partition.commit() == Note(clean=True, by="me", until=3), "nobody is being handled"
+    assert partition.commit() == noted(clean=True), "nobody is being handled"
 
 
-def test_many_are_handed_out_again_when_the_broker_knows_that_the_window_is_past() -> None:
-    partition = suspect(until=1)
+@pytest.mark.parametrize("strict", [False, True])
+def test_many_are_handed_out_again_when_the_broker_knows_that_the_window_is_past(strict: bool) -> None:
+    partition = suspect(until=1, strict=strict)
     partition.take(0, 1, 2)
+    first = partition.handed_out()
     partition.commit()
-    partition.handed_out()[0].ack()
+    (first or partition.handed_out())[0].ack()
+    assert partition.assigned.exclusive is strict
     assert partition.client == FakeClient(position=1, paused=True), "what was polled already is read again"
     assert partition.take(3) == []
     assert partition.client == FakeClient(position=3, paused=True)
     assert partition.commit() == Note(clean=False, by="me")
+    assert not partition.assigned.exclusive
     assert partition.client == FakeClient(position=3, paused=False)
     assert offsets(partition.take(1, 2)) == [1, 2]
 
@@ -217,14 +252,15 @@ def test_a_hole_up_to_the_end_of_the_window_ends_it() -> None:
     assert offsets(partition.take(7, 8)) == [7, 8]
 
 
-def test_a_released_suspect_is_not_alone_until_it_is_handed_out_again() -> None:
+def test_a_released_strict_suspect_is_not_alone_until_it_is_handed_out_again() -> None:
     partition = suspect()
     partition.take(0, 1)
+    partition.handed_out()
     partition.commit()
     partition.handed_out()[0].release()
-    assert partition.commit() == Note(clean=True, by="me", until=3)
+    assert partition.commit() == noted(clean=True)
     assert partition.handed_out() == [], "it is held until the broker knows"
-    assert partition.commit() == Note(clean=False, by="me", until=3)
+    assert partition.commit() == noted(clean=False)
     assert [one.offset for one in partition.handed_out()] == [0]
 
 

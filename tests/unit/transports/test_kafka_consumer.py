@@ -25,7 +25,7 @@ from eventwire.transports.kafka.client import Client, Reading
 from eventwire.transports.kafka.consumer import KafkaConsumer
 from eventwire.transports.kafka.notes import Note, read_note
 
-_ZERO, _ONE = KafkaPartition("t", 0), KafkaPartition("t", 1)
+_ZERO, _ONE, _TWO = (KafkaPartition("t", number) for number in range(3))
 _Polled = dict[KafkaPartition, list[ConsumerRecord]]
 
 
@@ -324,51 +324,63 @@ async def test_a_topic_that_is_gone_when_the_member_is_made_anew_is_told(member:
         await member.consumer.fetch(1)
 
 
+def note(member: Bench, partition: KafkaPartition = _ZERO) -> Note:
+    found = member.client.notes[partition]
+    assert found is not None
+    return found
+
+
 async def test_what_a_dead_process_had_in_flight_is_handed_out_one_by_one(member: Bench) -> None:
-    member.client.group_at = {_ZERO: at(0, Note(clean=False, by="other", until=2, deaths=1))}
+    member.client.group_at = {_ZERO: at(0, Note(clean=False, by="other", until=2, deaths=1, strict=True))}
     await member.assign(_ZERO)
+    assert (note(member).clean, note(member).deaths) == (True, 2), "nothing is in hand yet"
     member.client.answer(0, 1, 2)
-    fetching = asyncio.create_task(member.consumer.fetch(10))
-    (delivery,) = await fetching
+    (delivery,) = await member.consumer.fetch(10)
     assert (delivery.offset, delivery.deaths) == (0, 2)
-    alone = member.client.notes[_ZERO]
-    assert alone is not None
+    alone = note(member)
     assert (alone.clean, alone.until, alone.deaths) == (False, 2, 2)
     assert member.consumer.health().suspect == (TopicPartition("t", 0),)
     delivery.ack()
     await member.revoke()
-    note = member.client.notes[_ZERO]
-    assert note is not None
-    assert (note.clean, note.until, note.deaths) == (True, 2, 0)
+    after = note(member)
+    assert (after.clean, after.until, after.deaths) == (True, 2, 0)
 
 
-async def test_who_was_charged_is_handled_with_nothing_beside_it_of_any_partition(member: Bench) -> None:
-    suspect = Note(clean=False, by="other", until=2, deaths=0)
-    innocent = Note(clean=True, by="other", until=2, deaths=0)
-    member.client.group_at = {_ZERO: at(0, suspect), _ONE: at(0, innocent)}
+async def test_after_one_death_other_partitions_go_on_beside_the_suspects(member: Bench) -> None:
+    member.client.group_at = {_ZERO: at(0, Note(clean=False, by="other")), _ONE: at(0, None)}
     await member.assign(_ZERO, _ONE)
-    member.client.answer(0, partition=_ONE)
-    (other,) = await member.consumer.fetch(10)
-    assert (other.partition, other.deaths) == (1, 0)
-    member.client.answer(0)
+    member.client.answer(0, 1)
+    (suspect,) = await member.consumer.fetch(10)
+    member.client.answer(0, 1, partition=_ONE)
+    assert [each.partition for each in await member.consumer.fetch(10)] == [1, 1]
+    assert suspect.deaths == 0
+    assert (note(member).clean, note(member).strict) == (False, False)
+
+
+async def test_after_two_deaths_nothing_is_handed_out_beside_a_suspect(member: Bench) -> None:
+    suspect = Note(clean=False, by="other", until=2)
+    member.client.group_at = {_ZERO: at(0, suspect), _ONE: at(0, suspect), _TWO: at(0, None)}
+    await member.assign(_ZERO, _ONE, _TWO)
+    member.client.answer(0, 1, partition=_TWO)
     fetching = asyncio.create_task(member.consumer.fetch(10))
     await turns()
-    assert not fetching.done(), "another is in hand"
-    note = member.client.notes[_ZERO]
-    assert note is not None
-    assert note.clean, "so nothing is noted against it yet"
-    other.ack()
-    (charged,) = await fetching
-    assert (charged.partition, charged.offset, charged.deaths) == (0, 0, 1)
-    note = member.client.notes[_ZERO]
-    assert note is not None
-    assert not note.clean
-    member.client.answer(1, partition=_ONE)
-    fetching = asyncio.create_task(member.consumer.fetch(10))
-    await turns()
-    assert not fetching.done(), "nothing comes beside it"
-    charged.ack()
-    assert [(one.partition, one.offset) for one in await fetching] == [(1, 1)]
+    assert not fetching.done(), "nobody suspects it, and it has to wait"
+    member.client.answer(0, 1)
+    member.client.answer(0, 1, partition=_ONE)
+    seen: list[tuple[int, int | None, int]] = []
+    for _ in range(4):
+        (delivery,) = await fetching
+        seen.append((delivery.partition, delivery.offset, delivery.deaths))
+        alone = [each for each in (_ZERO, _ONE) if (found := note(member, each)).strict and not found.clean]
+        assert [each.partition for each in alone] == [delivery.partition]
+        fetching = asyncio.create_task(member.consumer.fetch(10))
+        await turns()
+        assert not fetching.done(), "nothing comes beside it"
+        delivery.ack()
+    assert sorted(seen) == [(0, 0, 0), (0, 1, 0), (1, 0, 0), (1, 1, 0)]
+    assert [(each.partition, each.offset) for each in await fetching] == [(2, 0), (2, 1)]
+    assert not note(member).strict
+    assert not note(member, _ONE).strict
 
 
 async def test_a_poll_before_the_positions_are_known_is_no_failure(member: Bench) -> None:

@@ -11,6 +11,7 @@ from eventwire.message import Message, Receipt
 from eventwire.transport import TopicSpec
 from eventwire.transports.kafka.assignment import Hooks, KafkaDelivery
 from eventwire.transports.kafka.notes import Note, Suspicion, read_note
+from eventwire.transports.kafka.suspects import Suspects
 from eventwire.transports.kafka.transaction import Fenced, Transactions
 from eventwire.transports.kafka.transactional import (
     BATCH,
@@ -76,7 +77,7 @@ class Partition:
             committed=None,
             max_uncommitted=1000,
             suspicion=suspicion or Suspicion("me"),
-            hooks=Hooks(self.given.append, lambda: None),
+            hooks=Hooks(self.given.append, lambda: None, lambda: None),
         )
 
     async def stands(self) -> OffsetAndMetadata | None:
@@ -89,7 +90,7 @@ class Partition:
 
     def handed_out(self) -> list[TransactionalKafkaDelivery]:
         given, self.given[:] = list(self.given), []
-        return [each for each in given if isinstance(each, TransactionalKafkaDelivery) and each.admitted()]
+        return [each for each in given if isinstance(each, TransactionalKafkaDelivery)]
 
     async def ended(self) -> list[TransactionalKafkaDelivery]:
         """Let the transaction end; what is handed out then."""
@@ -191,18 +192,52 @@ async def test_who_is_fenced_lets_go_without_an_error() -> None:
     assert partition.transactions.renewals == 0, "it would fence who has the partition by right"
 
 
-async def test_a_suspect_is_alone_in_its_transaction_and_the_broker_knows_before() -> None:
-    partition = Partition(Suspicion("me", 2, 0, 1))
+async def test_a_suspect_is_alone_in_its_transaction() -> None:
+    partition = Partition(Suspicion("me", 2))
+    partition.commit()
+    for offset in (0, 1):
+        (delivery,) = partition.take(0, 1, 2, 3) if offset == 0 else partition.handed_out()
+        assert (delivery.offset, delivery.deaths, delivery.alone) == (offset, 0, True)
+        delivery.ack()
+        following = await partition.ended()
+        partition.given += following
+    assert told(following) == [(2, 0, False), (3, 0, False)], "the window is past"
+    assert [read_note(at.metadata) for at in partition.transactions.commits] == [
+        Note(clean=False, by="me", until=2),
+        Note(clean=False, by="me"),
+    ]
+
+
+async def test_a_strict_suspect_waits_for_its_turn_and_the_broker_knows_before() -> None:
+    partition = Partition(Suspicion("me", 2, 0, 1, strict=True))
+    suspects = Suspects({_PARTITION: partition.assigned}, lambda: None)
     assert partition.take(0, 1, 2, 3) == []
-    assert partition.commit() == Note(clean=False, by="me", until=2, deaths=1)
-    (delivery,) = partition.handed_out()
+    assert suspects.next(0) is None
+    assert partition.commit() == Note(clean=False, by="me", until=2, deaths=1, strict=True)
+    delivery = suspects.next(0)
+    assert isinstance(delivery, TransactionalKafkaDelivery)
     assert (delivery.offset, delivery.deaths, delivery.alone) == (0, 1, True)
-    delivery.ack()
+    assert partition.assigned.unsettled == 1
+    assert not partition.assigned.recorded, "the transaction is about to move it"
+    delivery.fail(ValueError())
     assert await partition.ended() == []
-    assert read_note(partition.transactions.commits[0].metadata) == Note(clean=True, by="me", until=2)
-    assert partition.commit() == Note(clean=False, by="me", until=2)
-    (delivery,) = partition.handed_out()
-    delivery.ack()
+    assert suspects.next(0) is not None, "undone: the broker's note is as it was"
+    assert partition.assigned.held is None
+    await partition.assigned.conclude()
+    assert suspects.next(0) is not None
+    await partition.assigned.conclude()
+    again = suspects.next(0)
+    assert again is not None
+    again.ack()
+    assert await partition.ended() == []
+    assert read_note(partition.transactions.commits[0].metadata) == Note(
+        clean=True, by="me", until=2, strict=True
+    )
+    assert suspects.next(0) is None
+    assert partition.commit() == Note(clean=False, by="me", until=2, strict=True)
+    last = suspects.next(0)
+    assert last is not None
+    last.ack()
     assert told(await partition.ended()) == [(2, 0, False), (3, 0, False)], "the window is past"
     assert read_note(partition.transactions.commits[1].metadata) == Note(clean=False, by="me")
 

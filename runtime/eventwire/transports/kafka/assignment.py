@@ -55,10 +55,6 @@ class KafkaDelivery:
         """Whether it was neither acked nor released."""
         return self._open
 
-    def admitted(self) -> bool:
-        """Whether it may be handed out now. If not, it comes back once the broker knows that it will be alone."""
-        return self._assigned.admit(self)
-
 
 class Hooks(NamedTuple):
     """What a partition asks of the consumer that has it."""
@@ -67,6 +63,8 @@ class Hooks(NamedTuple):
     """Hand this one out."""
     commit_soon: Callable[[], None]
     """Commit without waiting for the interval: something must be at the broker before it is handed out."""
+    wake: Callable[[], None]
+    """Look again what may be handed out."""
 
 
 class AssignedPartition:
@@ -74,7 +72,7 @@ class AssignedPartition:
 
     A partition is paused when its span reaches `max_uncommitted` and resumed at half of it. What a poll brought beyond
     is not kept: the client seeks back to it. In suspect mode it is kept, since seeking back costs up to half a second:
-    one record at a time is held, handed out when a commit has said so, and the next is held when it is settled.
+    one record at a time is handed out. When that is strict it is held until the member has nothing else in hand.
     """
 
     __slots__ = (
@@ -144,6 +142,21 @@ class AssignedPartition:
         return self.suspicion.until is not None
 
     @property
+    def exclusive(self) -> bool:
+        """Whether nothing may be handed out beside what is suspect here, or the broker may still say that it is."""
+        return self.suspicion.strict and (self.suspicion.until is not None or self._gate)
+
+    @property
+    def held(self) -> KafkaDelivery | None:
+        """The strict suspect that waits to be handed out by `pass_out`."""
+        return self._held
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the broker knows where the partition stands, and who is alone there."""
+        return self.due() is None
+
+    @property
     def unsettled(self) -> int:
         """How many offsets wait to be settled: those in hand, and those that were given back."""
         return len(self._tracker.unsettled()) - (self._held is not None)
@@ -155,13 +168,13 @@ class AssignedPartition:
         return due if due != self.committed else None
 
     def written(self, commit: OffsetAndMetadata) -> None:
-        """Note that a commit is at the broker, and hand out what waited for it."""
+        """Note that a commit is at the broker, and go on with what waited for it."""
         self.committed = commit
         if self.leaving or not self.live:
             return
-        if self._held is not None and self.due() is None:
-            self._hand_out()
-        elif self._gate and self.suspicion.allows_many(commit.metadata):
+        if self.exclusive:
+            self._hooks.wake()
+        if self._gate and self.suspicion.allows_many(commit.metadata):
             self._gate = False
             self._resume()
 
@@ -186,14 +199,13 @@ class AssignedPartition:
     def take_back(self, delivery: KafkaDelivery) -> None:
         """A delivery comes again: it is not being handled any more."""
         self.suspicion.alone = None
-        self._hooks.give_back(delivery)
+        if self.live:
+            self._offer(delivery)
 
-    def admit(self, delivery: KafkaDelivery) -> bool:
-        """Whether a delivery that came back may be handed out; in suspect mode, only when the broker knows of it."""
-        if self.suspicion.until is None or self.suspicion.alone == delivery.offset:
-            return True
-        self._hold(delivery)
-        return False
+    def pass_out(self) -> KafkaDelivery | None:
+        """Hand out what is held."""
+        held, self._held = self._held, None
+        return held
 
     def skip_to(self, position: int) -> None:
         """Nothing is in flight and the log goes on at `position`: below it there is nothing (a transaction's end)."""
@@ -229,24 +241,12 @@ class AssignedPartition:
             self._resume()
 
     def _offer(self, delivery: KafkaDelivery) -> None:
-        """Who was charged before is held when nothing of any partition is in hand: the consumer says when."""
-        if delivery.deaths:
+        """Hand it out, or let the member say when."""
+        if not self.exclusive:
             self._hooks.give_back(delivery)
-        else:
-            self._hold(delivery)
-
-    def _hold(self, delivery: KafkaDelivery) -> None:
+            return
         self._held = delivery
-        self.suspicion.alone = delivery.offset
-        if self.due() is None:
-            self._hand_out()
-        else:
-            self._hooks.commit_soon()
-
-    def _hand_out(self) -> None:
-        held, self._held = self._held, None
-        if held is not None:
-            self._hooks.give_back(held)
+        self._hooks.wake()
 
     def _end_suspicion(self) -> None:
         self.suspicion.until = None
@@ -265,6 +265,8 @@ class AssignedPartition:
             return
         self.suspicion.alone = None
         self._next()
+        if self.exclusive and self._held is None:
+            self._hooks.commit_soon()  # who was alone is charged until the broker knows that he is settled
 
     # Records
 

@@ -36,9 +36,8 @@ log = logging.getLogger(__name__)
 _POLL_MS = 1_000
 _PLACED_WITHIN = 15.0
 _COMMIT_WITHIN = 2.5
-_PLACING_ENDS_WITHIN = 0.5
+_PLACING_ENDS_WITHIN = 1.5
 _DELETED_AFTER = 5.0
-_REST = 0.05
 
 _Polled = Mapping[KafkaPartition, Sequence[ConsumerRecord]]
 
@@ -64,14 +63,15 @@ class Member:
         """Done, with the reason, when this life is over."""
         self.failure: BrokerError | None = None
         """What only a person can mend, if that ended it."""
-        self._suspects = Suspects()
         self._giving_up = False
         self._turn = asyncio.Lock()
         """One of placing, giving up and closing at a time."""
         self._over = False
         self._absent_since: float | None = None
         self.committer = Committer(client, self._group, self.assigned)
-        self._placing = Placing(client, role, Hooks(self._give_back, self.committer.soon), self.lose)
+        self._suspects = Suspects(self.assigned, self.committer.soon)
+        hooks = Hooks(self._give_back, self.committer.soon, self.wake)
+        self._placing = Placing(client, role, hooks, self.lose)
         self._closings: set[Task[None]] = set()
         self._names = self._placing.names
         self._committing: Task[None] | None = None
@@ -89,10 +89,8 @@ class Member:
 
     async def fetch(self, limit: int) -> Sequence[KafkaDelivery]:
         """Up to `limit` deliveries, released ones first; none after a second, or when something changed."""
-        if not self._giving_up and self._suspects.concern(self._released):
-            return await self._one_alone()
-        if self._released and not self._giving_up and (again := self._given_back(limit)):
-            return again
+        if not self._giving_up and (ready := self._ready(limit)):
+            return ready
         polled = await self._poll(limit)
         if not polled:
             self._look_around()
@@ -101,7 +99,18 @@ class Member:
             self._idle_since = None
         elif self._idle_since is None:
             self._idle_since = time.monotonic()
+        if self._suspects.exclusive:
+            self._released += deliveries
+            return ()
         return deliveries
+
+    def _ready(self, limit: int) -> Sequence[KafkaDelivery]:
+        """What need not be polled; beside a strict suspect nothing is handed out."""
+        if not self._suspects.exclusive:
+            return self._given_back(limit) if self._released else ()
+        in_hand = sum(each.unsettled for each in self.assigned.values()) - len(self._released)
+        suspect = self._suspects.next(in_hand)
+        return () if suspect is None else (suspect,)
 
     def lag(self) -> int | None:
         """How many offsets of its partitions are not settled; None while the broker did not tell all ends."""
@@ -217,23 +226,13 @@ class Member:
                 deliveries += assigned.take(records, limit - len(deliveries))
         return deliveries
 
-    async def _one_alone(self) -> Sequence[KafkaDelivery]:
-        """What was charged with a death is handed out when nothing else is in hand, and nothing else beside it."""
-        in_hand = sum(each.unsettled for each in self.assigned.values()) - len(self._released)
-        if suspect := self._suspects.next(self._released, in_hand, time.monotonic()):
-            return [suspect]
-        await asyncio.wait([self._woken], timeout=_REST)
-        if self._woken.done():
-            self._woken = asyncio.get_running_loop().create_future()
-        return []
-
     def _given_back(self, limit: int) -> Sequence[KafkaDelivery]:
         live = sorted(
             (delivery for delivery in self._released if delivery.live),
             key=lambda delivery: (delivery.message.topic, delivery.partition, delivery.offset),
         )
         self._released = live[limit:]
-        return [delivery for delivery in live[:limit] if delivery.admitted()]
+        return live[:limit]
 
     def _give_back(self, delivery: KafkaDelivery) -> None:
         self._released.append(delivery)
@@ -321,15 +320,19 @@ class Member:
 
     def _abandon(self) -> None:
         self.committer.forget()
-        for partition in self._transactional():
-            closing = partition.end()
-            self._closings.add(closing)
-            closing.add_done_callback(self._closings.discard)
+        self._end_transactions(self.assigned.values())
         for assigned in self.assigned.values():
             assigned.live = False
         self.assigned.clear()
         self._released.clear()
         self.placed.clear()
+
+    def _end_transactions(self, partitions: Iterable[AssignedPartition]) -> None:
+        for partition in partitions:
+            if isinstance(partition, TransactionalPartition):
+                closing = partition.end()
+                self._closings.add(closing)
+                closing.add_done_callback(self._closings.discard)
 
     async def place(self, partitions: Collection[KafkaPartition]) -> None:
         """Begin where the group stands, or where its subscription starts if it stands nowhere.
@@ -342,15 +345,17 @@ class Member:
 
     async def _place(self, partitions: Collection[KafkaPartition]) -> None:
         self.client.pause(*partitions)  # what were fetched now would be sought back, at half a second's cost
+        placed: Mapping[KafkaPartition, AssignedPartition] = {}
         try:
             async with asyncio.timeout(_PLACED_WITHIN):
                 placed = await self._placing.places(list(partitions))
-                begun = await self._begin(placed)
+                begun = not self._over and await self._begin(placed)
         except (KafkaError, BrokerError, TimeoutError) as error:
             cause = error.__cause__ if isinstance(error, BrokerError) and error.__cause__ else error
             self.lose("cannot learn where it stands", cause)
-            return
+            begun = False
         if not begun or self.lost.done():
+            self._end_transactions(placed.values())
             return
         for partition, assigned in placed.items():
             self.client.seek(partition, assigned.position)

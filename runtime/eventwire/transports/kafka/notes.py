@@ -20,13 +20,15 @@ class Note:
     until: int | None = None
     """Suspect mode: below this offset everything is handed out alone. None: no process died lately."""
     deaths: int = 0
-    """How many processes died while they handled the committed offset and nothing else of the partition."""
+    """How many processes died while they handled the committed offset and nothing else of any partition."""
+    strict: bool = False
+    """A second process died in suspect mode: what is handed out has nothing beside it in its process."""
 
     def text(self) -> str:
         """The metadata; some 60 bytes, of the 4,096 that brokers take."""
         said = {"v": _VERSION, "clean": self.clean, "by": self.by}
         if self.until is not None:
-            said |= {"until": self.until, "deaths": self.deaths}
+            said |= {"until": self.until, "deaths": self.deaths, "strict": self.strict}
         return json.dumps(said, separators=(",", ":"))
 
 
@@ -45,9 +47,12 @@ def read_note(metadata: str | None) -> Note | None:
         fields.get("by"),
         fields.get("until"),
         fields.get("deaths", 0),
+        fields.get("strict", False),
     ):
-        case 1, bool(clean), str(by), None | int() as until, int(deaths) if deaths >= 0:
-            return Note(clean, by, until, deaths if until is not None else 0)
+        case 1, bool(clean), str(by), None, int(), bool():
+            return Note(clean, by)
+        case 1, bool(clean), str(by), int(until), int(deaths), bool(strict) if deaths >= 0:
+            return Note(clean, by, until, deaths, strict)
         case _:
             return None
 
@@ -60,13 +65,16 @@ def accuses(note: Note | None, me: str) -> bool:
 class Suspicion:
     """What one assignment of one partition knows of deaths, and what its commits have to tell.
 
-    Out of suspect mode many offsets are in flight, and a death accuses none of them: it only begins suspect mode. In
-    suspect mode one offset at a time is `alone`, and a death while it is counts against it.
+    Out of suspect mode many offsets are in flight, and a death accuses none of them: it begins suspect mode, in which
+    one offset of the partition is handled at a time. A death there proves nothing either, since other partitions are at
+    work, but makes it strict: from then on one offset of the whole member is `alone`, and a death counts against it.
     """
 
-    __slots__ = ("_at", "_clean", "_deaths", "_me", "_usual", "alone", "until")
+    __slots__ = ("_at", "_clean", "_deaths", "_me", "_usual", "alone", "strict", "until")
 
-    def __init__(self, me: str, until: int | None = None, at: int = -1, deaths: int = 0) -> None:
+    def __init__(
+        self, me: str, until: int | None = None, at: int = -1, deaths: int = 0, *, strict: bool = False
+    ) -> None:
         self._me = me
         self._usual = Note(clean=False, by=me).text()
         self._clean = Note(clean=True, by=me).text()
@@ -74,8 +82,9 @@ class Suspicion:
         self._deaths = deaths
         self.until = until
         """The end of suspect mode; None when everything is as usual."""
+        self.strict = strict
         self.alone: int | None = None
-        """The offset that is, or is about to be, handled alone."""
+        """In strict suspect mode the offset that is, or is about to be, handled with nothing beside it."""
 
     @classmethod
     def resumed(cls, note: Note | None, me: str, position: int, *, window: int, end: int) -> Suspicion:
@@ -91,7 +100,8 @@ class Suspicion:
         if note.until is None or note.until <= position:
             return cls(me)
         died = not note.clean and note.by != me
-        return cls(me, note.until, position, note.deaths + died)
+        charged = died and note.strict
+        return cls(me, note.until, position, note.deaths + charged, strict=note.strict or died)
 
     def deaths(self, offset: int) -> int:
         """How many processes died of this offset."""
@@ -109,5 +119,5 @@ class Suspicion:
         """What a commit of `position` has to tell; `leaving` when the partition is given up and nothing runs."""
         if self.until is None or position >= self.until:
             return self._clean if leaving else self._usual
-        clean = leaving or self.alone is None
-        return Note(clean, self._me, self.until, self.deaths(position)).text()
+        clean = leaving or (self.strict and self.alone is None)
+        return Note(clean, self._me, self.until, self.deaths(position), self.strict).text()

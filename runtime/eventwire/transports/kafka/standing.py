@@ -17,21 +17,23 @@ from eventwire.transports.kafka.faults import describe
 from eventwire.transports.kafka.names import kafka_name
 from eventwire.transports.kafka.topics import leaders, topic_missing
 
-_PATIENCE = 5.0
-_ASK_AGAIN_AFTER = 0.1
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
 _LATEST, _EARLIEST = -1, -2
 _NO_REPLICA = -1
 _READ_COMMITTED = 1
 
 
-async def lag(admin: AIOKafkaAdminClient, topic: TopicSpec, group: str) -> int:
-    """How many offsets of the topic the group has not committed. Raises TopicMissing and BrokerError."""
+async def lag(admin: AIOKafkaAdminClient, topic: TopicSpec, group: str, *, patience: float) -> int:
+    """How many offsets of the topic the group has not committed. Raises TopicMissing and BrokerError.
+
+    `patience` is how many seconds the group's coordinator may take to be found.
+    """
     found = (await leaders(admin)).get(kafka_name(topic.name))
     if found is None:
         raise topic_missing(topic.name)
     partitions = {KafkaPartition(kafka_name(topic.name), number): node for number, node in found.items()}
     try:
-        committed = await _committed(admin, group, list(partitions))
+        committed = await _committed(admin, group, list(partitions), patience)
         ends = await _offsets(admin, partitions, _LATEST)
         begins = await _offsets(admin, partitions, _EARLIEST)
     except KafkaError as error:
@@ -43,18 +45,22 @@ async def lag(admin: AIOKafkaAdminClient, topic: TopicSpec, group: str) -> int:
 
 
 async def _committed(
-    admin: AIOKafkaAdminClient, group: str, partitions: list[KafkaPartition]
+    admin: AIOKafkaAdminClient, group: str, partitions: list[KafkaPartition], patience: float
 ) -> Mapping[KafkaPartition, OffsetAndMetadata]:
-    """Asked again for a while where the group's coordinator is just being found, or loads. Raises KafkaError."""
+    """Asked again where the group's coordinator is just being found, or loads. Raises KafkaError.
+
+    A broker's first group has it make the topic of all groups first, which takes a slow one some seconds.
+    """
     loop = asyncio.get_running_loop()
-    until = loop.time() + _PATIENCE
+    until, pause = loop.time() + patience, _FIRST_PAUSE
     while True:
         try:
             return await admin.list_consumer_group_offsets(group, partitions=partitions)
         except KafkaError as error:
-            if not error.retriable or loop.time() > until:
+            if not error.retriable or loop.time() >= until:
                 raise
-        await asyncio.sleep(_ASK_AGAIN_AFTER)
+        await asyncio.sleep(min(pause, max(0.0, until - loop.time())))
+        pause = min(pause * 2, _LONGEST_PAUSE)
 
 
 async def _offsets(

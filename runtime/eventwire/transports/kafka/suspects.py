@@ -1,43 +1,55 @@
-"""What was charged with a death is handled with nothing beside it in its process, of any partition.
+"""Strict suspects: one record of the whole member at a time, and nothing beside it.
 
 Else a process that dies would charge, with the killer, whoever else is alone in his own partition, again and again.
 """
 
 from __future__ import annotations
 
-from eventwire.transports.kafka.assignment import KafkaDelivery
+from collections.abc import Callable, Mapping
 
-_PATIENCE = 10.0
-"""Seconds that what is in hand may take to be settled; then a suspect is alone in its partition only."""
+from aiokafka import TopicPartition as KafkaPartition
+
+from eventwire.transports.kafka.assignment import AssignedPartition, KafkaDelivery
 
 
 class Suspects:
-    """Decides for one member. `released` is what waits to be handed out; what is handed out leaves it."""
+    """Decides for one member what of `assigned` is handed out alone, and when.
 
-    def __init__(self) -> None:
-        self._alone: KafkaDelivery | None = None
-        self._since: float | None = None
+    `commit_soon` has every partition's position and note written. Before anything is handed out the broker knows that
+    it is alone, and that nobody else is any more: a note that stayed behind would charge who is settled already.
+    """
 
-    def concern(self, released: list[KafkaDelivery]) -> bool:
-        """Whether a suspect is in hand, or waits to be."""
-        if self._alone is not None:
-            if self._alone.open and self._alone.live:
-                return True
-            self._alone = None
-        return bool(released) and any(delivery.deaths and delivery.live for delivery in released)
+    def __init__(
+        self, assigned: Mapping[KafkaPartition, AssignedPartition], commit_soon: Callable[[], None]
+    ) -> None:
+        self._assigned = assigned
+        self._commit_soon = commit_soon
+        self._chosen: AssignedPartition | None = None
 
-    def next(self, released: list[KafkaDelivery], in_hand: int, now: float) -> KafkaDelivery | None:
-        """The suspect to hand out now; none while one is in hand, others are, or the broker is being told."""
-        if self._alone is not None:
-            if self._alone not in released:
-                return None
-            released.remove(self._alone)
-            return self._alone
-        if self._since is None:
-            self._since = now
-        if in_hand > 0 and now - self._since < _PATIENCE:
+    @property
+    def exclusive(self) -> bool:
+        """Whether nothing but what `next` says may be handed out."""
+        return any(each.exclusive for each in self._assigned.values())
+
+    def next(self, in_hand: int) -> KafkaDelivery | None:
+        """What to hand out now; None while anything is in hand, none is here yet, or the broker is being told."""
+        chosen = self._choose() if in_hand == 0 else None
+        if chosen is None:
             return None
-        self._since = None
-        self._alone = next(delivery for delivery in released if delivery.deaths and delivery.live)
-        released.remove(self._alone)
-        return self._alone if self._alone.admitted() else None
+        if not all(each.recorded for each in self._assigned.values() if each.exclusive):
+            self._commit_soon()
+            return None
+        self._chosen = None
+        return chosen.pass_out()
+
+    def _choose(self) -> AssignedPartition | None:
+        """Who is next, and noted so. The choice stays: notes that go to and fro would never be at the broker."""
+        chosen = self._chosen
+        if chosen is not None and chosen.live and chosen.held is not None:
+            return chosen
+        self._chosen = next(
+            (each for each in self._assigned.values() if each.held and not each.leaving), None
+        )
+        if self._chosen is not None and self._chosen.held is not None:
+            self._chosen.suspicion.alone = self._chosen.held.offset
+        return self._chosen

@@ -116,6 +116,18 @@ class TransactionalPartition(AssignedPartition):
 
     @property
     @override
+    def recorded(self) -> bool:
+        """Whether the broker knows where the partition stands: no transaction is about to move that."""
+        return not self._flight and self._ending is None and super().due() is None
+
+    @override
+    def pass_out(self) -> KafkaDelivery | None:
+        """Hand out what is held, as a batch of its own."""
+        self._flight = {record.offset for record in self._batch}
+        return super().pass_out()
+
+    @property
+    @override
     def unsettled(self) -> int:
         """How many of the batch wait to be settled."""
         return len(self._flight)
@@ -187,10 +199,11 @@ class TransactionalPartition(AssignedPartition):
         self._waiting = waiting
 
     @override
-    def _hand_out(self) -> None:
-        held, self._held = self._held, None
-        if held is not None:
-            self._send_out([held])
+    def _offer(self, delivery: KafkaDelivery) -> None:
+        if not self.exclusive:
+            self._send_out([delivery])
+            return
+        super()._offer(delivery)
 
     @override
     def _delivery(self, record: ConsumerRecord) -> KafkaDelivery:
@@ -240,6 +253,7 @@ class TransactionalPartition(AssignedPartition):
             return
         self._batch, self._spoiled, self._ending = [], False, None
         self._go_on()
+        self._hooks.wake()
 
     async def _committed(self, following: int) -> bool:
         at = OffsetAndMetadata(following, self.suspicion.note(following, leaving=self.leaving))

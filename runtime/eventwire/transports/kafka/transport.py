@@ -117,9 +117,11 @@ class KafkaTransport:
         """The log's ends minus what the group committed; everything the log has where it never did.
 
         Records only: what an open transaction wrote does not count yet, its marker at the log's end counts as one
-        until the group passed it. Raises TopicMissing and BrokerError.
+        until the group passed it. The group's coordinator has `connect_timeout` to be found. Raises TopicMissing
+        and BrokerError.
         """
-        return await standing.lag(await self._administration(), topic, group)
+        admin = await self._administration()
+        return await standing.lag(admin, topic, group, patience=self._options.connect_timeout)
 
     async def close(self) -> None:
         """Flush and disconnect. Consumers are closed by those who opened them."""
