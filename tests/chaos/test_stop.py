@@ -25,6 +25,8 @@ EVENTS = STOPS * 60
 LONGEST = sized(0.8, 2.0)
 """Seconds that a handler takes at most."""
 GRACE = 5.0
+IN_FLIGHT = 16
+"""Events of a partition: all are at work at once, none waits for another of its key."""
 _NEVER = 3600.0
 
 ALL = [
@@ -47,7 +49,7 @@ async def test_a_worker_told_to_stop_finishes_what_it_handles(
         partitions=AT_ONCE,
         behaviour="tests.chaos.behaviours:uneven",
         options={"seconds": LONGEST},
-        worker={"concurrency": 32, "grace": GRACE, "commit_interval": 0.1},
+        worker={"concurrency": 64, "max_uncommitted": IN_FLIGHT, "grace": GRACE, "commit_interval": 0.1},
         starts=True,
     )
     moments = [rng.random() for _ in range(STOPS)]
