@@ -108,9 +108,11 @@ class Lanes:
             await self._finish(partitions, seconds / 2)
             self._give_back(partitions)
             await self._finish(partitions, seconds / 2)
-            for runner in self._busy(partitions):
-                runner.cancel()
+            self._abandon(partitions)
             await self._finish(partitions, None)
+        except asyncio.CancelledError:  # who cannot wait any longer must not find them handled later on
+            self._abandon(partitions)
+            raise
         finally:
             self._draining.remove(partitions)
             for at in tuple(self._fetched) if partitions is None else partitions:
@@ -141,7 +143,9 @@ class Lanes:
     async def _finish(self, partitions: Collection[TopicPartition] | None, seconds: float | None) -> None:
         try:
             async with asyncio.timeout(seconds):
-                while self._busy(partitions) or any(True for _ in self._unstarted(partitions)):
+                while self._busy(partitions) or (
+                    self._group is not None and any(True for _ in self._unstarted(partitions))
+                ):
                     self._settled.clear()
                     await self._settled.wait()
         except TimeoutError:
@@ -194,13 +198,18 @@ class Lanes:
                 else:
                     lane.append(delivery)
 
+    def _abandon(self, partitions: Collection[TopicPartition] | None) -> None:
+        self._give_back(partitions)
+        for runner in self._busy(partitions):
+            runner.cancel()
+
     def _release(self, delivery: Delivery) -> None:
         self.waiting -= 1
         delivery.release()
         self._settled.set()
 
     def _start(self, group: asyncio.TaskGroup) -> None:
-        runner = Runner(self._places)
+        runner = Runner(self._places, lambda: self._group is None)
         self._runners.append(runner)
         # In the context of the lanes, not of the handler that happens to be the one to wait.
         context: Context = self._context.copy()
@@ -209,6 +218,11 @@ class Lanes:
     async def _run(self, runner: Runner) -> None:
         try:
             await self._work(runner)
+        except asyncio.CancelledError as error:
+            if self._group is None:
+                raise
+            self._group = None
+            raise WorkerStopped(_STRAY) from error
         except BaseException:
             self._group = None  # it ends them all
             raise

@@ -11,12 +11,13 @@ from eventwire.transport import Delivery
 
 
 class Runner:
-    """One of the tasks that handle deliveries, and what it is doing."""
+    """One of the tasks that handle deliveries, and what it is doing. `ending` tells whether all of them end."""
 
-    __slots__ = ("_abandoned", "_cancels", "_napping", "_places", "delivery", "task")
+    __slots__ = ("_abandoned", "_cancels", "_ending", "_napping", "_places", "delivery", "task")
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: Places, ending: Callable[[], bool] = lambda: False) -> None:
         self._places = places
+        self._ending = ending
         self.delivery: Delivery | None = None
         self.task: asyncio.Task[None] | None = None
         self._abandoned = False
@@ -28,6 +29,8 @@ class Runner:
         self.delivery = delivery
         self._abandoned = False
         self._cancels = 0
+        if self.task is not None and self.task.cancelling():
+            self._forget_strays(self.task)
 
     async def sleep(self, seconds: float) -> None:
         """Wait before a retry, another runner in its place. Ends as cancelled when the lanes drain."""
@@ -63,8 +66,13 @@ class Runner:
             self.task.cancel()
 
     def cancelled(self) -> bool:
-        """Whether anybody asked the task to stop, though a handler may have swallowed it."""
-        return self.task is not None and self.task.cancelling() > 0
+        """Whether the lanes asked the task to stop, though a handler may have swallowed it.
+
+        A mark that somebody else left says nothing: a library's timeout that never takes its cancellation back.
+        """
+        if self._cancels:
+            return True
+        return self.task is not None and self.task.cancelling() > 0 and self._ending()
 
     def recover(self) -> None:
         """Go on after a delivery that was cancelled. Raises CancelledError when the task itself was."""
@@ -72,8 +80,12 @@ class Runner:
             return
         for _ in range(self._cancels):
             self.task.uncancel()
-        if self.task.cancelling():
+        if self.task.cancelling() and self._ending():
             raise asyncio.CancelledError
+
+    def _forget_strays(self, task: asyncio.Task[None]) -> None:
+        while task.cancelling() and not self._ending():
+            task.uncancel()
 
 
 class Places:

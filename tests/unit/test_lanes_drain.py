@@ -96,3 +96,51 @@ async def test_what_is_put_while_its_partition_drains_is_given_back() -> None:
         assert late.settled == "released"
         go.set()
         await drain
+
+
+async def test_a_drain_that_is_cut_short_leaves_nothing_that_is_handled_later() -> None:
+    """A transport that cannot wait any longer gives the partition up: what is below must not be begun any more."""
+    handled: list[int | None] = []
+    begun = asyncio.Event()
+
+    async def handle(delivery: Delivery, _: Runner) -> None:
+        handled.append(delivery.offset)
+        if delivery.offset == 2:
+            begun.set()
+        if delivery.offset == 0:
+            await asyncio.get_running_loop().create_future()
+
+    slow, behind = FakeDelivery(b"k", offset=0), FakeDelivery(b"k", offset=1)
+    async with running(handle) as lanes, asyncio.timeout(10):
+        lanes.put([slow, behind, FakeDelivery(b"other", offset=2)])
+        await begun.wait()
+        drain = asyncio.create_task(lanes.drain([TopicPartition("shop.v1", 0)], 60))
+        await asyncio.sleep(0)
+        drain.cancel()
+        await asyncio.wait([drain])
+        await lanes.idle()
+    assert (slow.settled, behind.settled, handled) == ("released", "released", [0, 2])
+
+
+async def test_a_drain_does_not_wait_for_lanes_that_ended() -> None:
+    """A failure ends them while they drain: nobody is left to handle what lies below what was begun."""
+    begun, go = asyncio.Event(), asyncio.Event()
+
+    async def handle(delivery: Delivery, _: Runner) -> None:
+        if delivery.offset == 2:
+            begun.set()
+        if delivery.offset == 0:
+            await go.wait()
+            raise LookupError("stop")
+
+    behind = FakeDelivery(b"k", offset=1)
+    lanes = Lanes(handle, by_key, 4)
+    task = asyncio.create_task(lanes.run())
+    lanes.put([FakeDelivery(b"k", offset=0), behind, FakeDelivery(b"other", offset=2)])
+    await begun.wait()
+    drain = asyncio.create_task(lanes.drain(None, 3600))
+    await asyncio.sleep(0)
+    go.set()
+    await asyncio.wait_for(drain, 10)
+    assert behind.settled == "released"
+    assert isinstance((await asyncio.gather(task, return_exceptions=True))[0], ExceptionGroup)
