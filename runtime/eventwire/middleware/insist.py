@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from itertools import count
@@ -35,6 +36,7 @@ class Insist:
     def __init__(self, park: Park, stuck: dict[str, str]) -> None:
         self._park = park
         self._stuck = stuck
+        self._waiting = 0
 
     async def block(self, context: Context, topic: str) -> None:
         """Keep the delivery, and so its key, until the worker stops or gives the partition up."""
@@ -67,8 +69,19 @@ class Insist:
                 _log.error(
                     "%s: attempt %d to publish failed, trying again: %s", message.topic, attempt, error
                 )
-                self._stuck[message.topic] = str(error)
-                await context.sleep(backoff(_AGAIN, attempt, 0.5))
+                await self._wait(message.topic, error, context, attempt)
             else:
                 self._stuck.pop(message.topic, None)
                 return
+
+    async def _wait(self, topic: str, error: PublishError, context: Context, attempt: int) -> None:
+        self._stuck[topic] = str(error)
+        self._waiting += 1
+        try:
+            await context.sleep(backoff(_AGAIN, attempt, 0.5))
+        except asyncio.CancelledError:
+            if self._waiting == 1:  # given back: nobody is left here whom it keeps
+                self._stuck.pop(topic, None)
+            raise
+        finally:
+            self._waiting -= 1

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 from eventwire import Context, InvalidEvent, Message, OnExhausted, PublishFailed, TooLarge, WorkerStopped
 from eventwire.counts import Counts
@@ -106,3 +108,20 @@ async def test_what_no_client_takes_becomes_a_pointer_too() -> None:
     park = Park(InvalidEvent("neither key nor body"))
     await letters("dead", park, OnExhausted.STOP, Counts()).on_handle(context(NoSleep()), fails)
     assert park.parked[0].content_type == POINTER
+
+
+class Interrupted(NoSleep):
+    """The lanes drain during the wait."""
+
+    @override
+    async def sleep(self, seconds: float) -> None:
+        raise asyncio.CancelledError
+
+
+async def test_a_letter_that_is_given_back_while_it_waits_keeps_nobody_unready() -> None:
+    stuck: dict[str, str] = {}
+    insist = Insist(Park(PublishFailed("down")), stuck)
+    letters = DeadLetter("dead", insist, OnExhausted.STOP, Counts(), max_attempts=3)
+    with pytest.raises(asyncio.CancelledError):
+        await letters.on_handle(context(Interrupted()), fails)
+    assert stuck == {}
