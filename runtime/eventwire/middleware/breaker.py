@@ -49,8 +49,13 @@ class Breaker:
         """When it opened, in seconds of the monotonic clock."""
 
     def is_transient(self, error: Exception) -> bool:
-        """Whether the error says that something is out of reach: a publish that was not sent among them."""
-        return isinstance(error, self._transient) or type(error) is PublishFailed
+        """Whether the error says that something is out of reach: a publish that was not sent among them.
+
+        Of a group (a handler's `TaskGroup`) all must say so.
+        """
+        if isinstance(error, self._transient) or type(error) is PublishFailed:
+            return True
+        return isinstance(error, ExceptionGroup) and all(map(self.is_transient, error.exceptions))
 
     async def admit(self, context: Context) -> None:
         """Return when an attempt may begin: at once while closed; while open, one at a time after each wait."""

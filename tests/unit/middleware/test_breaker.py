@@ -95,6 +95,8 @@ async def test_a_failure_that_began_before_it_opened_changes_nothing() -> None:
         (TooLarge("big"), False),
         (OSError("disk"), False),
         (ValueError(), False),
+        (ExceptionGroup("a handler's TaskGroup", [ConnectionError(), TimeoutError()]), True),
+        (ExceptionGroup("a handler's TaskGroup", [ConnectionError(), ValueError()]), False),
     ],
 )
 def test_what_is_out_of_reach_is_transient_and_what_is_wrong_is_not(
