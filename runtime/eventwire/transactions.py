@@ -219,9 +219,16 @@ class InTransaction(Middleware):
 
     async def _end(self, context: Context, delivery: TransactionalDelivery, error: Exception) -> None:
         """A dead letter is alone in its transaction: with others, their failure would undo it."""
-        if delivery.alone:
+        if not delivery.alone:
+            delivery.fail(error, counted=False)
+            return
+        if self._breaker.why is not None:
+            await self._breaker.admit(context)
+        try:
             await self._set_aside(context, error)
-        else:
+        except PublishError as refused:  # it comes again, for the cause that it had
+            self._breaker.failed(context, refused, transient=True)
+            _log.error("%s of %s cannot be dead-lettered now: %s", context.id, context.topic.name, refused)
             delivery.fail(error, counted=False)
 
     def _failed(self, context: Context, delivery: TransactionalDelivery, error: Exception) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,7 +21,7 @@ from eventwire import (
 )
 from eventwire.counts import Counts
 from eventwire.deadline import Deadlines
-from eventwire.errors import HandlerDied, PublishUnknown
+from eventwire.errors import HandlerDied, PublishFailed, PublishUnknown
 from eventwire.message import Message, Receipt
 from eventwire.middleware.breaker import Breaker
 from eventwire.transactions import InTransaction, joined, require, require_no_inbox
@@ -71,9 +72,13 @@ class Bench:
         self.sleeper = NoSleep()
         self.counts = Counts()
         self.calls = 0
-        self.middleware = InTransaction(POLICY, self.counts, Breaker(BreakerPolicy()), self.set_aside)
+        self.refusal: PublishFailed | None = None
+        self.breaker = Breaker(BreakerPolicy())
+        self.middleware = InTransaction(POLICY, self.counts, self.breaker, self.set_aside)
 
     async def set_aside(self, context: Context, error: Exception) -> None:
+        if self.refusal is not None:
+            raise self.refusal
         self.aside.append((context.attempt, error))
 
     async def handle(self, delivery: Delivery, error: Exception | None = None) -> None:
@@ -124,6 +129,20 @@ async def test_a_dead_letter_waits_until_it_is_alone_in_its_transaction() -> Non
     delivery = Delivery(3, error, alone=False)
     await bench.handle(delivery)
     assert (bench.aside, delivery.failed) == ([], [(error, False)])
+
+
+async def test_a_dead_letter_that_is_refused_keeps_its_cause_and_pauses() -> None:
+    bench, cause = Bench(), ValueError("the cause")
+    bench.refusal = PublishFailed("no leader")
+    delivery = Delivery(3, cause)
+    await bench.handle(delivery)
+    assert delivery.failed == [(cause, False)]
+    assert bench.breaker.why == "PublishFailed: no leader"
+    again = asyncio.create_task(bench.handle(Delivery(3, cause)))
+    await asyncio.sleep(0)
+    assert not again.done()  # it waits for the breaker, or it would try as fast as it can
+    again.cancel()
+    await asyncio.wait([again])
 
 
 async def test_an_event_that_processes_died_of_is_set_aside_uncalled() -> None:
