@@ -90,6 +90,12 @@ def test_headers_and_key_may_have_just_the_limit() -> None:
     assert returned(largest) == largest
 
 
+def test_a_message_with_the_most_headers_can_still_be_set_aside_whole() -> None:
+    reasons = tuple((f"eventwire_dead_{name}", b"r" * 1000) for name in ("topic", "group", "error", "reason"))
+    largest = Message("t", b"", b"k" * codec.MAX_KEY, (("a", b"x" * (codec.MAX_HEADERS - 1)), *reasons))
+    assert returned(largest) == largest
+
+
 foreign = st.recursive(
     st.none()
     | st.booleans()

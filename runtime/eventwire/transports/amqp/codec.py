@@ -29,6 +29,8 @@ MAX_HEADERS = 32 * 1024
 
 MAX_KEY = 16 * 1024
 _MAX_TABLE = 96 * 1024
+_ADDED = ("eventwire_dead_", "eventwire_retry_")
+"""What setting a message aside adds. It has room beside the rest: the queue that it comes from forgets the message."""
 _OVERHEAD = 6
 """Bytes that a field takes beside its name and value."""
 
@@ -110,6 +112,8 @@ def _table(message: Message, attempt: int) -> bytes:
         ) from error
     table = frames.table(headers + frames.fields(_own_fields(message, attempt)))
     size = len(headers) - _OVERHEAD * len(message.headers)
+    if size > MAX_HEADERS:
+        size -= sum(len(name) + len(value) for name, value in message.headers if name.startswith(_ADDED))
     if size > MAX_HEADERS or len(table) > _MAX_TABLE:
         raise TooLarge(
             f"{len(message.headers)} headers of {size} bytes: at most {MAX_HEADERS} on AMQP", message
