@@ -39,7 +39,7 @@ from eventwire.policy import (
 from eventwire.route import spec_of
 from eventwire.runner import Runner
 from eventwire.signals import on_stop_signals
-from eventwire.tasks import end, first
+from eventwire.tasks import end, first, left_at
 from eventwire.topic import Topic
 from eventwire.transactions import joined, require_no_inbox
 from eventwire.transport import (
@@ -281,15 +281,16 @@ class Worker:
         await self._bus.start()
         try:
             async with AsyncExitStack() as stack:
-                if self._inbox is not None:
-                    await stack.enter_async_context(self._inbox.lifespan())
-                self._tell_of_succession()
-                consumers = [
-                    await self._join(stack, transport, topics)
-                    for transport, topics in (await self._by_transport()).items()
-                ]
-                self._consumers = tuple(consumers)
-                await self._work(consumers)
+                async with left_at(self._stop):  # a broker that does not answer must not outlast a signal
+                    if self._inbox is not None:
+                        await stack.enter_async_context(self._inbox.lifespan())
+                    self._tell_of_succession()
+                    consumers = [
+                        await self._join(stack, transport, topics)
+                        for transport, topics in (await self._by_transport()).items()
+                    ]
+                    self._consumers = tuple(consumers)
+                await self._work(self._consumers)
         except Exception as error:
             self._ended = error
             raise

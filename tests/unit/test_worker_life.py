@@ -130,6 +130,22 @@ async def test_a_start_that_fails_half_way_leaves_the_group(monkeypatch: pytest.
         assert left == ["g"]
 
 
+async def test_a_signal_ends_a_start_that_waits_for_the_broker(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = asyncio.Event()
+
+    async def subscribe(_: Subscription) -> Consumer:
+        asked.set()
+        return await asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr(bus.transport(ORDERS), "subscribe", subscribe)
+    run = asyncio.create_task(Worker(bus, Orders(), group="g").run())
+    await asked.wait()
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.wait_for(run, 10)
+
+
 async def test_an_unreachable_broker_is_told_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     bus = Bus("memory://")
 
