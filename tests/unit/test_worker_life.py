@@ -137,7 +137,8 @@ async def test_a_signal_ends_a_start_that_waits_for_the_broker(
 
     async def subscribe(_: Subscription) -> Consumer:
         asked.set()
-        return await asyncio.get_running_loop().create_future()
+        never: asyncio.Future[Consumer] = asyncio.get_running_loop().create_future()
+        return await never
 
     monkeypatch.setattr(bus.transport(ORDERS), "subscribe", subscribe)
     run = asyncio.create_task(Worker(bus, Orders(), group="g").run())

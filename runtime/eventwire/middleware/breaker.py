@@ -7,6 +7,7 @@ import logging
 import random
 import socket
 import time
+from typing import cast
 
 from eventwire.context import Context
 from eventwire.errors import InboxUnavailable, PublishFailed, PublishUnknown, Unreachable
@@ -55,7 +56,9 @@ class Breaker:
         """
         if isinstance(error, self._transient) or type(error) is PublishFailed:
             return True
-        return isinstance(error, ExceptionGroup) and all(map(self.is_transient, error.exceptions))
+        if not isinstance(error, ExceptionGroup):
+            return False
+        return all(map(self.is_transient, cast("ExceptionGroup[Exception]", error).exceptions))
 
     async def admit(self, context: Context) -> None:
         """Return when an attempt may begin: at once while closed; while open, one at a time after each wait."""
