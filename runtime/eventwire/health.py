@@ -5,14 +5,15 @@ Alive: a restart would not help. Ready: it reads and handles just now.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from eventwire.counts import Counts
 from eventwire.transport import ConsumerHealth
 
 STALLED = 60.0
-"""Seconds without a settled event, though there are some to fetch and nothing is being handled, that are a fault."""
+"""Seconds with events to fetch and nothing in hand, none settled, that are a fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +74,27 @@ class Situation:
     counts: Counts
 
 
-def judged(now: Situation) -> WorkerHealth:
+class Standstill:
+    """For how long a worker has stood still, as seen whenever its health was asked for: an event may just have come."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._since: float | None = None
+
+    def seconds(self, now: Situation) -> float:
+        """0 unless it should progress: connected, with events, unpaused, and nothing in hand that takes its time."""
+        if not _should_progress(now):
+            self._since = None
+            return 0.0
+        if self._since is None:
+            self._since = self._clock()
+        stood = self._clock() - self._since
+        return stood if now.progress is None else min(stood, now.progress)
+
+
+def judged(now: Situation, standstill: Standstill) -> WorkerHealth:
     """The verdict."""
-    dead = tuple(_dead(now))
+    dead = tuple(_dead(now, standstill.seconds(now)))
     trouble = (*dead, *_unready(now))
     heartbeats = [each.heartbeat for each in now.consumers if each.heartbeat is not None]
     return WorkerHealth(
@@ -95,20 +114,17 @@ def judged(now: Situation) -> WorkerHealth:
     )
 
 
-def _dead(now: Situation) -> Iterable[str]:
+def _dead(now: Situation, stood: float) -> Iterable[str]:
     if now.ended is not None:
         yield f"it ended: {type(now.ended).__name__}: {now.ended}"
-    if _stalls(now):
-        yield f"nothing was settled for {now.progress:.0f} s, though there are events and nothing is being handled"
+    if stood >= STALLED:
+        yield f"nothing was settled for {stood:.0f} s, though there are events and nothing is being handled"
 
 
-def _stalls(now: Situation) -> bool:
-    """Only where it should progress: connected, with events, unpaused, and nothing in hand that takes its time."""
-    if now.progress is None or now.progress < STALLED or now.paused or now.stopping:
+def _should_progress(now: Situation) -> bool:
+    if now.in_flight or now.waiting or now.paused or now.stopping:
         return False
-    idle = not now.in_flight and not now.waiting
-    behind = any(each.lag and each.connected and not each.paused for each in now.consumers)
-    return idle and behind
+    return any(each.lag and each.connected and not each.paused for each in now.consumers)
 
 
 def _unready(now: Situation) -> Iterable[str]:

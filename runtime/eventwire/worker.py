@@ -19,7 +19,7 @@ from eventwire.dispatch import Shared, chain
 from eventwire.errors import Closed, ConfigurationError
 from eventwire.group import Policies, own_topics
 from eventwire.handler import AnyHandler, HandlerFactory
-from eventwire.health import Situation, WorkerHealth, judged
+from eventwire.health import Situation, Standstill, WorkerHealth, judged
 from eventwire.holding import Holding
 from eventwire.inbox.base import Inbox
 from eventwire.lanes import Lanes
@@ -151,6 +151,7 @@ class Worker:
         self._host: asyncio.Task[Any] | None = None
         self._interrupted = False
         self._consumers: tuple[Consumer, ...] = ()
+        self._standstill = Standstill()
         self._ended: BaseException | None = None
 
     def _chain(self, topic: Topic[Any], calls: Calls) -> HandleNext:
@@ -210,7 +211,8 @@ class Worker:
                 stuck=stuck,
                 consumers=tuple(consumer.health() for consumer in self._consumers),
                 counts=self.counts,
-            )
+            ),
+            self._standstill,
         )
 
     # --- life
@@ -285,11 +287,8 @@ class Worker:
                     if self._inbox is not None:
                         await stack.enter_async_context(self._inbox.lifespan())
                     self._tell_of_succession()
-                    consumers = [
-                        await self._join(stack, transport, topics)
-                        for transport, topics in (await self._by_transport()).items()
-                    ]
-                    self._consumers = tuple(consumers)
+                    for transport, topics in (await self._by_transport()).items():
+                        self._consumers += (await self._join(stack, transport, topics),)
                 await self._work(self._consumers)
         except Exception as error:
             self._ended = error

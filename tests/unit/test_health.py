@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from eventwire.counts import Counts
-from eventwire.health import STALLED, Situation, judged
+from eventwire.health import STALLED, Situation, Standstill, WorkerHealth
+from eventwire.health import judged as judged_over_time
 from eventwire.transport import ConsumerHealth, TopicPartition
 
 WELL = ConsumerHealth(connected=True, heartbeat=0.1, lag=0)
@@ -33,6 +34,15 @@ def situation(
         consumers or (WELL,),
         Counts(),
     )
+
+
+def judged(now: Situation, *, after: float = 0.0) -> WorkerHealth:
+    """The verdict on what was so already `after` seconds before."""
+    times = [0.0]
+    standstill = Standstill(lambda: times[0])
+    judged_over_time(now, standstill)
+    times[0] = after
+    return judged_over_time(now, standstill)
 
 
 def test_all_well() -> None:
@@ -70,7 +80,7 @@ BEHIND = ConsumerHealth(connected=True, heartbeat=0.1, lag=5)
     [
         (situation(BEHIND, progress=STALLED), False),
         (situation(BEHIND, progress=STALLED / 2), True),
-        (situation(BEHIND, progress=None), True),
+        (situation(BEHIND, progress=None), False),  # it never got any
         (situation(WELL, progress=STALLED * 9), True),  # nothing to do
         (situation(BEHIND, progress=STALLED, in_flight=1), True),  # a long handler
         (situation(BEHIND, progress=STALLED, waiting=1), True),  # a retry's wait
@@ -89,7 +99,20 @@ def test_it_stalls_only_where_nothing_explains_that_it_does_not_progress(
     now: Situation,
     alive: bool,
 ) -> None:
-    assert judged(now).alive is alive
+    assert judged(now, after=STALLED).alive is alive
+
+
+def test_an_event_that_came_just_now_after_a_quiet_hour_is_no_stall() -> None:
+    assert judged(situation(BEHIND, progress=3600.0), after=STALLED / 2).alive
+
+
+def test_a_standstill_that_ended_in_between_begins_anew() -> None:
+    times = [0.0]
+    standstill = Standstill(lambda: times[0])
+    for times[0], now in ((0.0, BEHIND), (50.0, WELL), (70.0, BEHIND), (90.0, BEHIND)):
+        assert judged_over_time(situation(now, progress=None), standstill).alive
+    times[0] = 130.0
+    assert not judged_over_time(situation(BEHIND, progress=None), standstill).alive
 
 
 def test_a_lag_that_one_consumer_does_not_know_is_not_known() -> None:
