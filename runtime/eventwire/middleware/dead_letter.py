@@ -54,15 +54,18 @@ class DeadLetter(Middleware):
         """Handle, or set aside."""
         try:
             if context.attempt > self._max_attempts:
-                self._refuse(context)
+                self._refuse_what_kills(context)
             await call_next(context)
         except WorkerStopped:
             raise
         except Exception as error:  # noqa: BLE001  whatever a handler raises, its event must not be lost
             await self.set_aside(context, error)
 
-    def _refuse(self, context: Context) -> None:
+    def _refuse_what_kills(self, context: Context) -> None:
+        """One that nobody died of waited elsewhere for an attempt when more were allowed: it gets that as its last."""
         context.attempt = self._max_attempts
+        if not context.delivery.deaths:
+            return
         raise HandlerDied(
             f"{context.delivery.deaths} processes ended while they handled this event and no other: killed, out of "
             "memory, or a crash"

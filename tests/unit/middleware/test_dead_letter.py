@@ -99,6 +99,18 @@ async def test_an_event_that_processes_died_of_is_set_aside_unseen() -> None:
     assert letter.header("eventwire_dead_attempts") == b"3"
 
 
+async def test_an_attempt_that_was_put_off_when_more_were_allowed_is_made_as_the_last() -> None:
+    calls: list[int] = []
+
+    async def handle(handled: Context) -> None:
+        calls.append(handled.attempt)
+
+    there, park = context(NoSleep()), Park()
+    there.attempt = 5
+    await letters("dead", park, OnExhausted.STOP, Counts()).on_handle(there, handle)
+    assert (calls, park.parked) == ([3], [])
+
+
 async def test_deaths_count_as_attempts() -> None:
     there = context(NoSleep(), deaths=2)
     assert there.attempt == 3
