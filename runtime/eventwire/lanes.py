@@ -98,7 +98,8 @@ class Lanes:
         What lies below something that was begun is handled, too: a log's position cannot pass it, so that all above it
         would be delivered again; but nothing is begun in the second half of `seconds`, so that it is not cut off. Waits
         before a retry end at once; past `seconds` handlers are cancelled. What was cancelled is given back, with what
-        its key has after it. When it returns, nothing of the partitions is being handled.
+        its key has after it. When it returns, nothing of the partitions is being handled; when it is cancelled, what is
+        was cancelled, too, and ends by itself.
         """
         self._draining.append(partitions)
         try:
