@@ -26,7 +26,7 @@ class WorkerHealth:
     ready: bool
     """Connected, reading, and neither paused nor stopping."""
     reasons: tuple[str, ...]
-    """Why it is not alive or not ready, in words; nothing secret is in them."""
+    """Why it is not alive or not ready, in words. What handlers raised is quoted, up to 200 characters of it."""
     connected: bool
     heartbeat: float | None
     """How long ago the broker last answered, the longest of its consumers; None before it did."""
