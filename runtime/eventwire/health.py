@@ -116,7 +116,7 @@ def judged(now: Situation, standstill: Standstill) -> WorkerHealth:
 
 def _dead(now: Situation, stood: float) -> Iterable[str]:
     if now.ended is not None:
-        yield f"it ended: {type(now.ended).__name__}: {now.ended}"
+        yield f"it ended: {type(now.ended).__name__}: {str(now.ended)[:200]}"
     if stood >= STALLED:
         yield f"nothing was settled for {stood:.0f} s, though there are events and nothing is being handled"
 
