@@ -1,9 +1,13 @@
 import asyncio
+import itertools
+import random
 from dataclasses import dataclass, field
 from typing import cast
 
 import pytest
 from aiormq.abc import AbstractChannel, DeliveredMessage
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
@@ -308,6 +312,41 @@ async def test_a_clean_end_notes_what_goes_back_and_writes_the_rest_again() -> N
     assert notes.marks["t.g.p0"] == Mark("me", None, {}, frozenset({known("waiting")}))
     assert notes.marks["t.g.p1"] == Mark("me")
     assert notes.moved == [("u.g", b"competing", 1)]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(("t.g.p0", "t.g.p1", "u.g.suspects")), st.integers(0, 9))),
+    st.sets(st.integers(0, 9)),
+    st.randoms(use_true_random=False),
+)
+@settings(deadline=None, max_examples=50)
+def test_whatever_comes_and_goes_back_order_holds_and_nothing_is_stuck(
+    arriving: list[tuple[str, int]], charged: set[int], chance: random.Random
+) -> None:
+    async def run() -> None:
+        marks = {queue: Mark("gone", None, {known(str(n)): 0 for n in charged}) for queue in QUEUES}
+        member, left, got = Member(FakeNotes(marks)), len(arriving), dict[tuple[str, int], list[int]]()
+        coming, taken = iter(enumerate(arriving)), list[AmqpDelivery]()
+        while left:
+            for number, (queue, again) in itertools.islice(coming, chance.randrange(4)):
+                await member.arrive(queue, str(number), again=again > 4 and number < 10)
+            taken += member.session.take(chance.randrange(1, 4))
+            assert sum(one.single for one in member.session.in_hand()) <= 1
+            if taken and chance.random() < 0.3:
+                for _ in range(chance.randrange(len(taken)) + 1):
+                    taken.pop().release()
+            elif taken:
+                delivery = taken.pop(0)
+                at = (delivery.message.topic, delivery.partition)
+                got.setdefault(at, []).append(int(delivery.message.body or b""))
+                delivery.ack()
+                left -= 1
+            for _ in range(chance.randrange(30)):
+                await asyncio.sleep(0)
+        assert sorted(itertools.chain(*got.values())) == list(range(len(arriving)))
+        assert all(numbers == sorted(numbers) for numbers in got.values())
+
+    asyncio.run(asyncio.wait_for(run(), 30))
 
 
 async def test_suspects_wait_for_a_broker_that_takes_no_notes_but_not_for_ever(

@@ -225,8 +225,9 @@ class Session:
         """
         if self._closes(delivered):
             waiting = self._line(delivered)
-            place = sum(1 for other in waiting if other.tag < delivered.tag)
-            waiting.insert(place, delivered._replace(releases=delivered.releases + 1))
+            queue, tag = delivered.consumer, delivered.tag
+            behind = (at for at, other in enumerate(waiting) if other.consumer == queue and other.tag > tag)
+            waiting.insert(next(behind, len(waiting)), delivered._replace(releases=delivered.releases + 1))
             self.arrived.set()
 
     def _closes(self, delivered: Delivered) -> bool:

@@ -16,6 +16,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 from eventwire.errors import BrokerError, TopicMissing
@@ -191,23 +192,27 @@ class Suspects:
         self._session.dispose(delivered)
 
     async def _work(self, work: Callable[[str], Awaitable[None]], queue: str) -> None:
-        """Go on until nothing is held. Events do not wait for ever for a broker that takes no notes."""
+        """Go on until nothing is held."""
+        if await self._insist(queue, partial(work, queue)):
+            del self._tasks[queue]  # in the same step as the look that found nothing held
+
+    async def _insist(self, queue: str, work: Callable[[], Awaitable[None]]) -> bool:
+        """Try until it is done. Events do not wait for ever for a broker that takes no notes."""
         loop = asyncio.get_running_loop()
         began, pause = loop.time(), _FIRST_PAUSE
         while True:
             try:
-                await work(queue)
+                await work()
             except BrokerError as error:
                 if isinstance(error, TopicMissing):
                     self._failed(error)
-                    return
+                    return False
                 self._uncounted |= loop.time() - began > _PATIENCE
                 what = "who ends the process is not charged" if self._uncounted else "suspects wait"
                 self.trouble = f"{queue}: {what}: {error}"
                 _log.warning("%s", self.trouble)
             else:
-                del self._tasks[queue]  # in the same step as the look that found nothing held
-                return
+                return True
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
 
@@ -289,12 +294,7 @@ class Suspects:
             self._session.admit(held.popleft())
 
     async def _hand_out_singly(self, queue: str, delivered: Delivered, known: str) -> None:
-        """Note it, hand it out with no other suspect and nothing of its partition beside it, wait until it is settled.
-
-        Should noting fail halfway, it may be out already: then that is noted next, and the rest waits for it.
-        """
-        if self._alone == queue and not self._session.idle:
-            await self._note(queue, self._marks[queue])
+        """Note it, hand it out with no other suspect nor anything of its partition beside it, until it is settled."""
         await self._session.clear_of(self._queues[queue].place)
         async with self._turn:
             await _all(*(self._note(other, self._marks[other]) for other in self._standing - {queue}))
@@ -311,7 +311,7 @@ class Suspects:
             if handed.alone and not strict:
                 await self._session.wanted(delivered.tag)
                 if not self._session.is_settled(delivered.tag):
-                    await self._note(queue, replace(handed, alone=False))
+                    await self._insist(queue, partial(self._note, queue, replace(handed, alone=False)))
             await self._session.settled(delivered.tag)
             self._marks[queue] = mark.without(known)
         self._singled.discard(delivered.tag)
