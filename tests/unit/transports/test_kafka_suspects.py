@@ -99,12 +99,22 @@ class Process:
             else:
                 self.hand += taken
 
+    def turn(self) -> None:
+        """Read a record of each partition, and hand out what may be when all is committed."""
+        for partition in _ALL:
+            self.poll(partition, 1)
+        self.fetch()
+        self.commit()
+        self.fetch()
+
     # Commits
 
     def begin_commit(self) -> None:
         """What is due is on its way."""
         if not self.writing:
             self.writing = {each: due for each, one in self.assigned.items() if (due := one.due())}
+            for each in self.writing:
+                self.assigned[each].writing()
 
     def end_commit(self, *, arrives: bool = True, told: bool = True) -> None:
         """It comes about or not, and the member is told so or not."""
@@ -200,6 +210,8 @@ class World:
                 process.poll(_ALL[number % 3], 1 + number)
             case "fetch":
                 process.fetch()
+            case "turn":
+                process.turn()
             case "settle" | "release":
                 self.handle(number, release=step == "release")
             case "begin":
@@ -225,7 +237,7 @@ def place(delivery: KafkaDelivery) -> Place:
 places = st.tuples(st.integers(0, 2), st.integers(0, _LENGTH - 1))
 steps = st.tuples(
     st.sampled_from(
-        ["poll"] * 4 + ["fetch"] * 4 + ["settle"] * 4 + ["commit"] * 3
+        ["turn"] * 4 + ["settle"] * 4 + ["fetch"] * 2 + ["poll", "commit"]
         + ["begin", "late", "lost", "unseen", "release", "kill", "kill", "stop"]
     ),
     st.integers(0, 5),
