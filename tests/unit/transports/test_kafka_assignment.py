@@ -264,6 +264,15 @@ def test_a_released_strict_suspect_is_not_alone_until_it_is_handed_out_again() -
     assert [one.offset for one in partition.handed_out()] == [0]
 
 
+def test_a_commit_that_failed_may_be_at_the_broker_and_is_written_over() -> None:
+    partition = suspect()
+    assert partition.commit() == noted(clean=True)
+    assert partition.commit() is None
+    partition.assigned.writing()
+    assert not partition.assigned.recorded
+    assert partition.commit() == noted(clean=True)
+
+
 def test_giving_up_tells_that_nobody_is_being_handled() -> None:
     for partition in (suspect(deaths=1), Partition()):
         partition.take(0, 1)

@@ -121,7 +121,7 @@ class AssignedPartition:
         self.number = partition.partition
         self.suspicion = suspicion
         self.committed = committed
-        """What is at the broker; None for a group that has nothing there."""
+        """What is at the broker; None where it has nothing, or a commit is under way or failed: then either may be."""
         self.live = True
         self.leaving = False
         """The partition is given up: nothing of it is being handled, and the next commit says so."""
@@ -166,6 +166,10 @@ class AssignedPartition:
         position = self._tracker.position
         due = OffsetAndMetadata(position, self.suspicion.note(position, leaving=self.leaving))
         return due if due != self.committed else None
+
+    def writing(self) -> None:
+        """Note that a commit is under way: should it fail, the broker may have it nevertheless."""
+        self.committed = None
 
     def written(self, commit: OffsetAndMetadata) -> None:
         """Note that a commit is at the broker, and go on with what waited for it."""

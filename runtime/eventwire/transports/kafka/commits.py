@@ -57,6 +57,8 @@ class Committer:
                 for partition, assigned in self._assigned.items()
                 if (commit := assigned.due())
             }
+            for assigned, _ in due.values():
+                assigned.writing()
             if due and not await self.write({partition: commit for partition, (_, commit) in due.items()}):
                 return False
             for assigned, commit in due.values():
