@@ -282,4 +282,5 @@ def test_a_member_gets_past_its_killers_and_past_nobody_else(
         assert turn < 20_000
         world.play(chance.choice(["poll", "poll", "fetch", "fetch", "settle", "commit"]), chance.randrange(6))
     assert world.dropped == poison
-    assert world.lives <= 1 + len(poison) * (attempts + 2)
+    # Two deaths prove nothing; a third one does not either where the killer lay beyond what the first had in flight.
+    assert world.lives <= 1 + len(poison) * (attempts + 3)
