@@ -140,12 +140,23 @@ def _sum_up(place: Place, flags: argparse.Namespace, progress: Progress, *, ende
 
 @asynccontextmanager
 async def _sigterm_as_sigint() -> AsyncGenerator[None]:
-    """SIGTERM, which an orchestrator sends, cancels what runs, as asyncio lets only SIGINT do."""
-    before = signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+    """SIGTERM, which an orchestrator sends, cancels what runs as Ctrl-C does, also where SIGINT is ignored."""
+    loop, task, came = asyncio.get_running_loop(), asyncio.current_task(), asyncio.Event()
+
+    def receive() -> None:
+        came.set()
+        if task is not None:
+            task.cancel()
+
+    loop.add_signal_handler(signal.SIGTERM, receive)
     try:
         yield
+    except asyncio.CancelledError:
+        if came.is_set():
+            raise KeyboardInterrupt from None
+        raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        loop.remove_signal_handler(signal.SIGTERM)
 
 
 @asynccontextmanager

@@ -223,7 +223,12 @@ def test_progress_is_told_while_it_works(
 def test_an_end_in_the_middle_leaves_everything_consistent(broker: Broker, how: signal.Signals) -> None:
     broker.url += "?lease=0.3&poll=0.01"
     broker.put([letter(number) for number in range(10, 2000)])
-    command = [sys.executable, "-m", "eventwire", "dlq", "replay", "--rate", "100"]
+    # A shell's background job ignores SIGINT, and so does what it starts: here it shall not.
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from eventwire.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, "dlq", "replay", "--rate", "100"]
     process = subprocess.Popen(
         [*command, "--broker", broker.url, "--topic", "t", "--group", "g"],
         stdout=subprocess.PIPE,
