@@ -28,7 +28,7 @@ GRACE = 5.0
 IN_FLIGHT = 16
 """Events of a partition: all are at work at once, none waits for another of its key."""
 _REST = sized(120.0, 400.0)
-"""Seconds for the last worker to handle what the others left: with so few in flight Kafka gives it some ten a second."""
+"""Seconds for the last worker to handle what the others left: with so few in flight Kafka gives some ten a second."""
 _NEVER = 3600.0
 
 ALL = [
