@@ -57,8 +57,7 @@ async def test_a_worker_told_to_stop_finishes_what_it_handles(
     moments = [rng.random() for _ in range(STOPS)]
     slots = asyncio.Semaphore(AT_ONCE)
     async with Run(scene) as run:
-        # Two events a key: what has to be handled first, since something above it was, begins within half the grace.
-        run.publish(steps(EVENTS, keys=EVENTS // 2))
+        run.publish(steps(EVENTS, keys=EVENTS // 4))
         took = await asyncio.gather(*(_life(run, moment, slots) for moment in moments))
         handling = sum(busy for _, busy in took)
         await run.start(1)

@@ -61,6 +61,7 @@ class Client(AIOKafkaConsumer):
 
     def ended(self) -> str | None:
         """Which of aiokafka's tasks ended, and why: it does not restart them, and `getmany` waits on."""
+        # Private, since nothing public tells that one of aiokafka's two tasks has ended.
         tasks = {"fetching": self._fetcher.error_future, "coordination": self._coordinator._coordination_task}  # noqa: SLF001
         for name, task in tasks.items():
             if task.done():

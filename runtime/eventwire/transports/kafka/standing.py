@@ -74,6 +74,7 @@ async def _offsets(
     for node, led in by_leader.items():
         asked = [(led[0].topic, [(partition.partition, which) for partition in led])]
         # aiokafka's administration has no call for it.
+        # Private, since aiokafka's admin client has no call for a log's ends.
         answer = await admin._client.send(node, OffsetRequest(_NO_REPLICA, _READ_COMMITTED, asked))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         for name, answers in answer.topics:
             for number, code, *said in answers:
